@@ -1,0 +1,319 @@
+//! The command line's grammar, as clap reads it. Nothing here talks to the controller.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser, value_parser};
+use convoy_proto::v1;
+use jiff::SignedDuration;
+
+use crate::durations::{self, Until};
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 error, 2 usage. `rotation status --watch`: 0 if the rotation completed, else 1.
+What scripts use (a token, a generation, an id, JSON) is alone on stdout; everything else is on stderr.";
+
+/// Operates a Convoy fleet: join tokens, clients, server certificates, and the rotation from one to the next.
+#[derive(Debug, Parser)]
+#[command(name = "convoy", version, after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The controller's data directory; its socket is D/convoy.sock [default: /var/lib/convoy]
+    #[arg(long, value_name = "D", global = true, conflicts_with = "socket")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The controller's socket [env: CONVOY_SOCKET]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(crate) socket: Option<PathBuf>,
+    /// How to print answers
+    #[arg(short, long, value_enum, default_value_t = Format::Text, global = true)]
+    pub(crate) output: Format,
+    /// Repeats an earlier change at most once: the id it was sent with [default: a fresh UUID]
+    #[arg(long, value_name = "ID", global = true, value_parser = request_id)]
+    pub(crate) request_id: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// One JSON document; with --watch one per line
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Join tokens: strings with which hosts become clients
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Client groups
+    Groups {
+        #[command(subcommand)]
+        command: GroupsCommand,
+    },
+    /// The roster
+    Clients {
+        #[command(subcommand)]
+        command: ClientsCommand,
+    },
+    /// Server certificates
+    Cert {
+        #[command(subcommand)]
+        command: CertCommand,
+    },
+    /// The procedure that changes the server certificate
+    Rotation {
+        #[command(subcommand)]
+        command: RotationCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Creates a token and prints it, alone, on stdout
+    Create {
+        /// The group that it admits to
+        #[arg(long, value_name = "G", default_value = "default", value_parser = NonEmptyStringValueParser::new())]
+        group: String,
+        /// How many clients it admits
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=1_000_000))]
+        uses: u32,
+        /// How long it lives, for example 90s, 30m, 1h, 1h30m, 7d
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = durations::positive)]
+        expires: SignedDuration,
+    },
+    /// Lists tokens, never their secrets
+    List,
+    /// Makes a token useless; clients that joined with it stay
+    Revoke {
+        /// The token's UUID
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupsCommand {
+    /// Lists groups by name
+    List,
+    /// Creates a group
+    Create {
+        /// 1 to 63 of a-z, 0-9, "-", "_", "."; begins with a letter or digit
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientsCommand {
+    /// Lists clients in the order in which they joined
+    List {
+        /// Only of this group
+        #[arg(long, value_name = "G", value_parser = NonEmptyStringValueParser::new())]
+        group: Option<String>,
+        /// Decommissioned ones too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Shows one client
+    Show {
+        #[command(flatten)]
+        which: WhichClient,
+    },
+    /// Ends the state `duplicated` after one of the copies was removed
+    Resolve {
+        #[command(flatten)]
+        which: WhichClient,
+    },
+    /// Removes a client from the roster for good
+    Decommission {
+        #[command(flatten)]
+        which: WhichClient,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhichClient {
+    /// Its UUID, the beginning of it (8 characters at least), or its name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) client: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertCommand {
+    /// Imports a certificate and prints its generation, alone, on stdout; nothing is served differently yet
+    Import {
+        /// The certificate, and its chain after it, PEM
+        #[arg(long, value_name = "F")]
+        cert: PathBuf,
+        /// Its private key, PEM: PKCS#8, PKCS#1 or SEC1, not encrypted
+        #[arg(long, value_name = "F")]
+        key: PathBuf,
+    },
+    /// Lists certificates by generation
+    List,
+    /// Shows one certificate
+    Show {
+        /// Its generation [default: the one that is served]
+        #[arg(value_name = "GEN", value_parser = value_parser!(u64).range(1..))]
+        generation: Option<u64>,
+    },
+    /// Stops serving an old certificate to clients that still trust only that one
+    Retire {
+        /// Its generation
+        #[arg(value_name = "GEN", value_parser = value_parser!(u64).range(1..))]
+        generation: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RotationCommand {
+    /// Starts a rotation and prints its id, alone, on stdout
+    Start(Start),
+    /// Shows where a rotation is, who is missing, and what to do next
+    Status {
+        /// The rotation's UUID [default: the newest]
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        id: Option<String>,
+        /// Follow it until it is over
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Lets no phase begin and keeps the gates shut until resumed
+    Pause {
+        /// The rotation's UUID [default: the one that runs]
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        id: Option<String>,
+    },
+    /// Ends a pause
+    Resume {
+        /// The rotation's UUID [default: the one that runs]
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        id: Option<String>,
+    },
+    /// Publishes the old trust again; refused from Swapping on
+    Abort {
+        /// The rotation's UUID [default: the one that runs]
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        id: Option<String>,
+    },
+    /// Lets the gates open without a named client
+    Waive(Waive),
+    /// Lists rotations, newest first
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// The generation to go to
+    #[arg(long, value_name = "GEN", value_parser = value_parser!(u64).range(1..))]
+    pub(crate) to: u64,
+    /// How trust is moved from the old certificate to the new one
+    #[arg(long, value_enum, default_value_t = Strategy::Overlap)]
+    pub(crate) strategy: Strategy,
+    /// How long after the swap to wait for those that were connected [default: 10m]
+    #[arg(long, value_name = "DURATION", value_parser = durations::positive)]
+    pub(crate) return_window: Option<SignedDuration>,
+    /// How many of those may stay away [default: 2 %, at least 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_missing: Option<u32>,
+    /// With --strategy toggle: how long "off" lasts without a session [default: 14d]
+    #[arg(long, value_name = "DURATION", value_parser = durations::positive)]
+    pub(crate) off_lease: Option<SignedDuration>,
+    /// Start although the roster is empty
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Strategy {
+    /// Trust the old and the new certificate together; verification is never off
+    Overlap,
+    /// Verification off, swap, verification on
+    Toggle,
+}
+
+impl From<Strategy> for v1::Strategy {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::Overlap => Self::Overlap,
+            Strategy::Toggle => Self::Toggle,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Waive {
+    #[command(flatten)]
+    pub(crate) which: WhichClient,
+    /// Why, 1 to 500 characters
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) reason: String,
+    /// Until when: a time like 2026-08-31T12:00:00Z, or a duration from now like 7d
+    #[arg(long, value_name = "TIME", value_parser = durations::until)]
+    pub(crate) until: Until,
+    /// The rotation's UUID [default: the one that runs]
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) rotation: Option<String>,
+}
+
+fn request_id(given: &str) -> Result<String, String> {
+    if (1..=64).contains(&given.chars().count()) {
+        Ok(given.to_owned())
+    } else {
+        Err("a request id has 1 to 64 characters".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        for line in [
+            "convoy -o json --data-dir /d clients list",
+            "convoy clients list -o json --data-dir /d",
+        ] {
+            let read = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(read.common.output, Format::Json);
+            assert_eq!(read.common.data_dir, Some(PathBuf::from("/d")));
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for line in [
+            "convoy",
+            "convoy token create --uses 0",
+            "convoy token create --expires 0s",
+            "convoy token create --expires soon",
+            "convoy rotation start",
+            "convoy rotation start --to 0",
+            "convoy rotation waive pc-1 --reason holiday",
+            "convoy clients list --socket /a --data-dir /b",
+            "convoy clients list -o yaml",
+        ] {
+            let refusal = Arguments::try_parse_from(line.split(' ')).unwrap_err();
+            assert!(refusal.use_stderr(), "{line}");
+            assert_eq!(refusal.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The command line `convoy`: from arguments to an exit code. It asks the controller's API, and never decides anything
+//! or opens the controller's files itself.
+
+mod answers;
+mod args;
+mod certificates;
+mod clients;
+mod connect;
+mod durations;
+mod failure;
+mod groups;
+mod output;
+mod rotations;
+mod tokens;
+mod words;
+
+#[cfg(test)]
+mod stories;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use args::{Arguments, Command};
+use clap::Parser as _;
+use connect::Session;
+use failure::Failure;
+use output::Screen;
+use uuid::Uuid;
+
+/// Runs one command. The arguments begin with the program's name. Prints to the process's stdout and stderr, and returns
+/// 0 (done), 1 (error) or 2 (usage).
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(answer) => {
+            // Help asked for is an answer; wrong usage is not. If nobody listens there is nobody to tell.
+            drop(answer.print());
+            return ExitCode::from(if answer.use_stderr() { failure::USAGE } else { failure::DONE });
+        }
+    };
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    let mut screen = Screen::of_process(&mut out, &mut err);
+    ExitCode::from(run(arguments, std::env::var_os("CONVOY_SOCKET"), &mut screen))
+}
+
+/// Runs one command against `screen`, says on it what failed, and returns the exit code.
+fn run(arguments: Arguments, socket_variable: Option<OsString>, screen: &mut Screen<'_>) -> u8 {
+    let done = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)
+        .and_then(|runtime| runtime.block_on(dispatch(arguments, socket_variable, screen)));
+    match done {
+        Ok(()) => failure::DONE,
+        Err(failure) => {
+            if !failure.is_silent() {
+                screen.note(&format!("error: {failure}"));
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+async fn dispatch(
+    arguments: Arguments,
+    socket_variable: Option<OsString>,
+    screen: &mut Screen<'_>,
+) -> Result<(), Failure> {
+    let Arguments { common, command } = arguments;
+    let place = connect::Place::choose(common.socket, common.data_dir, socket_variable);
+    let request_id = common
+        .request_id
+        .unwrap_or_else(|| Uuid::new_v4().to_string());
+    let session = Session::open(place, request_id, common.output)?;
+    match command {
+        Command::Token { command } => tokens::run(&session, screen, command).await,
+        Command::Groups { command } => groups::run(&session, screen, command).await,
+        Command::Clients { command } => clients::run(&session, screen, command).await,
+        Command::Cert { command } => certificates::run(&session, screen, command).await,
+        Command::Rotation { command } => rotations::run(&session, screen, command).await,
+    }
+}
