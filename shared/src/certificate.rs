@@ -80,7 +80,7 @@ pub fn not_before(certificate: &[u8]) -> Result<i64, BadCertificate> {
 
 fn parse(certificate: &[u8]) -> Result<X509Certificate<'_>, BadCertificate> {
     match parse_x509_certificate(certificate) {
-        Ok((rest, parsed)) if rest.is_empty() => Ok(parsed),
+        Ok(([], parsed)) => Ok(parsed),
         Ok(_) | Err(_) => Err(BadCertificate::Malformed),
     }
 }

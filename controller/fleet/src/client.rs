@@ -1,0 +1,121 @@
+//! A client's durable record. What it has shown in a rotation is kept there, not here.
+
+use convoy_shared::{
+    id::{ClientId, Digest, Generation, GroupName, Incarnation, InstanceId, Revision},
+    trust::ModeInForce,
+};
+use jiff::Timestamp;
+
+/// A client's place in the bitmaps. Dense, never reused.
+pub type ClientNumber = u32;
+
+/// A client of the fleet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Client {
+    /// Its id.
+    pub id: ClientId,
+    /// What people call it.
+    pub name: String,
+    /// Its group.
+    pub group: GroupName,
+    /// SHA-256 of its identity key's SubjectPublicKeyInfo: this decides who it is.
+    pub key: Digest,
+    /// Whether it is in the roster.
+    pub state: ClientState,
+    /// When it joined.
+    pub joined_at: Timestamp,
+    /// When it was last seen.
+    pub last_seen: Timestamp,
+    /// What it last stated. `None`: it has not had a session yet.
+    pub stated: Option<Stated>,
+    /// Its agent's version.
+    pub agent_version: String,
+    /// When its newest identity certificate expires.
+    pub identity_expires_at: Timestamp,
+    /// What it was caught at. Nothing that it says counts until it shows otherwise.
+    pub suspicion: Option<Suspicion>,
+    /// Which agent processes spoke for it.
+    pub instances: Instances,
+}
+
+/// What a client last stated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stated {
+    /// Revision of the trust document on its disk. `None`: one that was never published to its group.
+    pub revision: Option<Revision>,
+    /// The mode in force.
+    pub mode: ModeInForce,
+    /// The certificate that it accepted for its newest session.
+    pub served: Generation,
+}
+
+/// Whether a client is in the roster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientState {
+    /// In the roster.
+    Active,
+    /// In the roster; two live copies alternate, and neither counts.
+    Duplicated,
+    /// Removed for good.
+    Decommissioned,
+}
+
+/// The agent processes that spoke for a client, enough to tell copies from restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Instances {
+    /// The newest.
+    pub last: Option<(InstanceId, Incarnation)>,
+    /// The one before it.
+    pub previous: Option<InstanceId>,
+    /// How often one that had been followed by another spoke again: a process that was restarted never does.
+    pub alternations: u8,
+}
+
+/// As many alternations make two live copies. One can be a message that was overtaken.
+pub const ALTERNATIONS_OF_COPIES: u8 = 2;
+
+impl Instances {
+    /// The record after this process has spoken.
+    #[must_use]
+    pub fn after(self, instance: InstanceId, incarnation: Incarnation) -> Self {
+        match self.last {
+            Some((last, _)) if last == instance => self,
+            Some((last, _)) if self.previous == Some(instance) => Self {
+                last: Some((instance, incarnation)),
+                previous: Some(last),
+                alternations: self.alternations.saturating_add(1),
+            },
+            last => Self {
+                last: Some((instance, incarnation)),
+                previous: last.map(|(last, _)| last),
+                alternations: 0,
+            },
+        }
+    }
+
+    /// Whether the number of starts does not grow although another process speaks: a snapshot was put back, or this is a copy.
+    #[must_use]
+    pub fn goes_backwards(self, instance: InstanceId, incarnation: Incarnation) -> bool {
+        self.last
+            .is_some_and(|(last, count)| last != instance && incarnation <= count)
+    }
+}
+
+/// What a client was caught at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Suspicion {
+    /// It names a document that was never published to its group.
+    #[error("it says that it holds a trust document that was never published to it")]
+    UnknownDocument,
+    /// It is to verify, and completed a handshake with a decoy.
+    #[error(
+        "it accepts any certificate: it completed a handshake with a decoy although it is to verify"
+    )]
+    AcceptsDecoy,
+    /// Its report and the controller's own sight differ.
+    #[error("it reports a handshake that the controller saw end otherwise")]
+    ContradictsSight,
+    /// It says that verification is off although it was never told so.
+    #[error("it says that verification is off although its trust document orders verification")]
+    OffUnasked,
+}

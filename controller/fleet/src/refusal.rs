@@ -1,0 +1,190 @@
+//! Why a command is refused, in words and as a constant. Which gRPC code that becomes is decided in the API.
+
+use convoy_shared::id::{Generation, GroupName, RotationId, TokenId};
+use jiff::Timestamp;
+
+use crate::rotation::Phase;
+
+/// Why a command is refused. `Display` says what is wrong and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The journal is empty.
+    #[error("this controller has no fleet yet")]
+    NotFounded,
+    /// The journal is not empty.
+    #[error("this controller has a fleet already")]
+    AlreadyFounded,
+    /// No such group.
+    #[error(
+        "there is no group {0}; `convoy groups list` shows them, and `convoy groups create {0}` creates it"
+    )]
+    NoSuchGroup(GroupName),
+    /// The name is taken.
+    #[error("a group {0} exists already")]
+    GroupExists(GroupName),
+    /// No such token.
+    #[error("the controller does not know this join token; create one with `convoy token create`")]
+    UnknownToken(TokenId),
+    /// Too late.
+    #[error("this join token expired at {0}; create another with `convoy token create`")]
+    TokenExpired(Timestamp),
+    /// Too often.
+    #[error(
+        "this join token has admitted all {0} clients that it was made for; create another with `convoy token create --uses N`"
+    )]
+    TokenUsedUp(u32),
+    /// Revoked.
+    #[error("this join token was revoked; create another with `convoy token create`")]
+    TokenRevoked,
+    /// The token's lifetime is over before it begins.
+    #[error("a join token must expire in the future")]
+    TokenBornExpired,
+    /// The key belongs to a client that was removed.
+    #[error("this identity was decommissioned; join again from a fresh state folder")]
+    ClientDecommissioned,
+    /// No such client.
+    #[error("there is no such client; `convoy clients list` shows them")]
+    NoSuchClient,
+    /// Only duplicated and suspect clients can be resolved.
+    #[error("the client is neither duplicated nor under suspicion: there is nothing to resolve")]
+    NothingToResolve,
+    /// No such certificate.
+    #[error("there is no certificate of generation {0}; `convoy cert list` shows them")]
+    NoSuchGeneration(Generation),
+    /// Nothing to rotate to.
+    #[error("generation {0} is served already")]
+    AlreadyServed(Generation),
+    /// Expired since it was imported.
+    #[error(
+        "the certificate of generation {generation} expired at {not_after}; import another with `convoy cert import`"
+    )]
+    CertificateExpired {
+        /// Which.
+        generation: Generation,
+        /// When.
+        not_after: Timestamp,
+    },
+    /// Not valid yet.
+    #[error("the certificate of generation {generation} is not valid before {not_before}")]
+    CertificateNotYetValid {
+        /// Which.
+        generation: Generation,
+        /// From when.
+        not_before: Timestamp,
+    },
+    /// Still needed.
+    #[error("generation {0} is served or part of a running rotation, and cannot be retired")]
+    CertificateInUse(Generation),
+    /// One at a time.
+    #[error(
+        "rotation {running} is running (phase {phase}); wait for it, or end it with `convoy rotation abort`"
+    )]
+    RotationRunning {
+        /// Which.
+        running: RotationId,
+        /// Where it is.
+        phase: Phase,
+    },
+    /// None runs.
+    #[error("no rotation is running")]
+    NoRotationRunning,
+    /// No such rotation.
+    #[error("there is no rotation {0}; `convoy rotation list` shows them")]
+    NoSuchRotation(RotationId),
+    /// There has been none.
+    #[error("there has been no rotation yet; `convoy rotation start --to GENERATION` starts one")]
+    NoRotationYet,
+    /// It is over.
+    #[error("rotation {rotation} is over: {phase}")]
+    RotationOver {
+        /// Which.
+        rotation: RotationId,
+        /// How it ended.
+        phase: Phase,
+    },
+    /// From the swap on there is no way back but another rotation.
+    #[error(
+        "rotation {rotation} is in phase {phase}: from Swapping on it cannot be aborted, because clients may trust the new certificate alone. Let it \
+         end, then put the old certificate back with another rotation: `convoy rotation start --to {from}`"
+    )]
+    TooLateToAbort {
+        /// Which.
+        rotation: RotationId,
+        /// Where it is.
+        phase: Phase,
+        /// The old generation.
+        from: Generation,
+    },
+    /// An empty roster.
+    #[error(
+        "the roster is empty: no gate would wait for anybody. Say `--allow-empty` if that is what you want"
+    )]
+    NobodyToWaitFor,
+    /// Waivers are for the few.
+    #[error(
+        "{waived} clients are waived already, and at most {cap} may be (5 % of the roster, at least 1); wait for a waiver to run out, or decommission clients that are gone for good"
+    )]
+    WaiverCap {
+        /// Unexpired waivers.
+        waived: u64,
+        /// How many there may be.
+        cap: u64,
+    },
+    /// A waiver without future.
+    #[error("a waiver must end in the future")]
+    WaiverBornExpired,
+    /// The root sets a limit.
+    #[error(
+        "the lease of `off` may be at most {max_off_seconds} seconds: the fleet's root allows no more"
+    )]
+    LeaseTooLong {
+        /// The root's limit.
+        max_off_seconds: i64,
+    },
+    /// The root forbids it.
+    #[error("the fleet's root forbids switching verification off; use the strategy `overlap`")]
+    OffForbidden,
+    /// The same id with another body.
+    #[error(
+        "the request_id {0:?} was used with another request within the last 24 hours; use a fresh one"
+    )]
+    RequestReused(String),
+}
+
+impl Refusal {
+    /// The reason as `google.rpc.ErrorInfo` spells it.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFounded => "NOT_FOUNDED",
+            Self::AlreadyFounded => "ALREADY_FOUNDED",
+            Self::NoSuchGroup(_) => "GROUP_UNKNOWN",
+            Self::GroupExists(_) => "GROUP_EXISTS",
+            Self::UnknownToken(_) => "TOKEN_UNKNOWN",
+            Self::TokenExpired(_) => "TOKEN_EXPIRED",
+            Self::TokenUsedUp(_) => "TOKEN_USED_UP",
+            Self::TokenRevoked => "TOKEN_REVOKED",
+            Self::TokenBornExpired => "TOKEN_LIFETIME",
+            Self::ClientDecommissioned => "CLIENT_DECOMMISSIONED",
+            Self::NoSuchClient => "CLIENT_UNKNOWN",
+            Self::NothingToResolve => "NOTHING_TO_RESOLVE",
+            Self::NoSuchGeneration(_) => "GENERATION_UNKNOWN",
+            Self::AlreadyServed(_) => "GENERATION_SERVED",
+            Self::CertificateExpired { .. } => "CERTIFICATE_EXPIRED",
+            Self::CertificateNotYetValid { .. } => "CERTIFICATE_NOT_YET_VALID",
+            Self::CertificateInUse(_) => "CERTIFICATE_IN_USE",
+            Self::RotationRunning { .. } => "ROTATION_RUNNING",
+            Self::NoRotationRunning => "NO_ROTATION_RUNNING",
+            Self::NoSuchRotation(_) => "ROTATION_UNKNOWN",
+            Self::NoRotationYet => "NO_ROTATION_YET",
+            Self::RotationOver { .. } => "ROTATION_OVER",
+            Self::TooLateToAbort { .. } => "TOO_LATE_TO_ABORT",
+            Self::NobodyToWaitFor => "NOBODY_TO_WAIT_FOR",
+            Self::WaiverCap { .. } => "WAIVER_CAP",
+            Self::WaiverBornExpired => "WAIVER_LIFETIME",
+            Self::LeaseTooLong { .. } => "LEASE_TOO_LONG",
+            Self::OffForbidden => "OFF_FORBIDDEN",
+            Self::RequestReused(_) => "REQUEST_ID_REUSED",
+        }
+    }
+}

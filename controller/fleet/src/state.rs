@@ -1,0 +1,934 @@
+//! The fleet's state and its fold. Nothing is decided here, and nothing in here changes but by an event.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use convoy_shared::{
+    ack::{Evidence, Held},
+    envelope::{Envelope, PublicKey},
+    id::{
+        AnchorNumber, ClientId, Digest, FleetId, Generation, GroupName, Revision, RotationId,
+        TokenId,
+    },
+    root::Root,
+    trust::{Anchor, AnchorKind, Anchors, Mode},
+};
+use jiff::{SignedDuration, Timestamp};
+use roaring::RoaringBitmap;
+
+use crate::{
+    client::{Client, ClientNumber, ClientState, Instances, Stated},
+    event::{
+        Actor, Certificate, Connected, Entry, Event, Imported, Joined, Publication, Purpose,
+        Request, SignedRoot,
+    },
+    gate,
+    refusal::Refusal,
+    rotation::{Phase, Rotation, Waiver},
+};
+
+/// Everything that the journal says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fleet {
+    founded: Option<Founded>,
+    server_names: Vec<String>,
+    groups: BTreeMap<GroupName, Group>,
+    tokens: BTreeMap<TokenId, Token>,
+    clients: Vec<Client>,
+    by_id: HashMap<ClientId, ClientNumber>,
+    by_key: HashMap<Digest, ClientNumber>,
+    roster: RoaringBitmap,
+    connected: RoaringBitmap,
+    certificates: BTreeMap<Generation, KeptCertificate>,
+    serving: Option<Generation>,
+    publications: BTreeMap<Revision, Published>,
+    current: Option<Template>,
+    rotations: Vec<Rotation>,
+    requests: HashMap<String, Done>,
+    request_order: VecDeque<(Timestamp, String)>,
+    last_time: Option<Timestamp>,
+}
+
+/// How the fleet began.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Founded {
+    /// Its id.
+    pub fleet: FleetId,
+    /// Every root, from version 1.
+    pub roots: Vec<SignedRoot>,
+    /// The client CA's certificate, DER.
+    pub client_ca: Vec<u8>,
+}
+
+/// A client group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Its trust document.
+    pub trust: Arc<GroupTrust>,
+}
+
+/// A group's trust document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupTrust {
+    /// Revision and digest.
+    pub held: Held,
+    /// The signed bytes.
+    pub envelope: Envelope,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Whether it orders verification off.
+    pub mode: Mode,
+    /// Until when it is fresh.
+    pub expires_at: Timestamp,
+}
+
+/// A join token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    /// The group that it admits to.
+    pub group: GroupName,
+    /// How many clients it admits.
+    pub uses: u32,
+    /// How many it has admitted.
+    pub used: u32,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it stops.
+    pub expires_at: Timestamp,
+    /// The public half of its key.
+    pub public_key: PublicKey,
+    /// It was revoked.
+    pub revoked: bool,
+}
+
+/// A server certificate that the controller holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptCertificate {
+    /// What it says.
+    pub certificate: Certificate,
+    /// The anchor that vouches for it.
+    pub anchor: AnchorNumber,
+    /// The generation that it puts back.
+    pub restored_from: Option<Generation>,
+    /// When it came.
+    pub imported_at: Timestamp,
+    /// It is or was served.
+    pub was_served: bool,
+    /// It is served to nobody any more.
+    pub retired: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Published {
+    mode: Mode,
+    anchors: Vec<AnchorNumber>,
+    purpose: Purpose,
+    digests: BTreeMap<GroupName, Digest>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Template {
+    mode: Mode,
+    anchors: Anchors,
+    purpose: Purpose,
+}
+
+/// What a request that was served led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A token.
+    Token(TokenId),
+    /// A group.
+    Group(GroupName),
+    /// A certificate.
+    Certificate(Generation),
+    /// A rotation.
+    Rotation(RotationId),
+    /// A client.
+    Client(ClientNumber),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Done {
+    body: Digest,
+    outcome: Option<Outcome>,
+}
+
+/// Requests are remembered for so long.
+pub const REQUEST_MEMORY: SignedDuration = SignedDuration::from_hours(24);
+
+/// Which certificate a connection is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Its generation.
+    pub generation: Generation,
+    /// It is an old one, for a client that trusts nothing newer: such a connection may fetch trust, ack and probe, and no more.
+    pub bridged: bool,
+}
+
+impl Fleet {
+    /// How it began, if it has.
+    #[must_use]
+    pub const fn founded(&self) -> Option<&Founded> {
+        self.founded.as_ref()
+    }
+
+    /// The root in force.
+    #[must_use]
+    pub fn root(&self) -> Option<&Root> {
+        self.founded
+            .as_ref()?
+            .roots
+            .last()
+            .map(|signed| &signed.root)
+    }
+
+    /// Names and addresses that the controller's certificates must carry.
+    #[must_use]
+    pub fn server_names(&self) -> &[String] {
+        &self.server_names
+    }
+
+    /// Groups by name.
+    pub fn groups(&self) -> impl Iterator<Item = (&GroupName, &Group)> {
+        self.groups.iter()
+    }
+
+    /// One group.
+    #[must_use]
+    pub fn group(&self, name: &GroupName) -> Option<&Group> {
+        self.groups.get(name)
+    }
+
+    /// Tokens by id.
+    pub fn tokens(&self) -> impl Iterator<Item = (TokenId, &Token)> {
+        self.tokens.iter().map(|(id, token)| (*id, token))
+    }
+
+    /// One token.
+    #[must_use]
+    pub fn token(&self, id: TokenId) -> Option<&Token> {
+        self.tokens.get(&id)
+    }
+
+    /// Clients in the order in which they joined.
+    pub fn clients(&self) -> impl Iterator<Item = (ClientNumber, &Client)> {
+        (0..).zip(&self.clients)
+    }
+
+    /// One client.
+    #[must_use]
+    pub fn client(&self, number: ClientNumber) -> Option<&Client> {
+        self.clients.get(usize::try_from(number).ok()?)
+    }
+
+    /// The number of a client id.
+    #[must_use]
+    pub fn client_by_id(&self, id: ClientId) -> Option<ClientNumber> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// The client with this identity key (SHA-256 of its SubjectPublicKeyInfo).
+    #[must_use]
+    pub fn client_by_key(&self, key: &Digest) -> Option<ClientNumber> {
+        self.by_key.get(key).copied()
+    }
+
+    /// The number of the next client to join.
+    #[must_use]
+    pub fn next_client(&self) -> ClientNumber {
+        ClientNumber::try_from(self.clients.len()).unwrap_or(ClientNumber::MAX)
+    }
+
+    /// Every enrolled client that is not decommissioned. Who is connected plays no part.
+    #[must_use]
+    pub const fn roster(&self) -> &RoaringBitmap {
+        &self.roster
+    }
+
+    /// Those whose session is open, by what was last written down.
+    #[must_use]
+    pub const fn connected(&self) -> &RoaringBitmap {
+        &self.connected
+    }
+
+    /// Certificates by generation.
+    pub fn certificates(&self) -> impl DoubleEndedIterator<Item = (Generation, &KeptCertificate)> {
+        self.certificates
+            .iter()
+            .map(|(generation, held)| (*generation, held))
+    }
+
+    /// One certificate.
+    #[must_use]
+    pub fn certificate(&self, generation: Generation) -> Option<&KeptCertificate> {
+        self.certificates.get(&generation)
+    }
+
+    /// The generation that is served.
+    #[must_use]
+    pub const fn serving(&self) -> Option<Generation> {
+        self.serving
+    }
+
+    /// The generation that probes may see.
+    #[must_use]
+    pub fn candidate(&self) -> Option<Generation> {
+        self.running()
+            .filter(|rotation| rotation.phase >= Phase::Preparing)
+            .map(|rotation| rotation.to)
+    }
+
+    /// The newest served certificate that one of these anchors vouches for; what is served if none does, or if `None`: any is accepted.
+    #[must_use]
+    pub fn certificate_for(&self, anchors: Option<&[AnchorNumber]>) -> Option<Choice> {
+        let serving = self.serving?;
+        let choice = Choice {
+            generation: serving,
+            bridged: false,
+        };
+        let Some(anchors) = anchors else {
+            return Some(choice);
+        };
+        let vouched = |generation: &Generation| {
+            self.certificate(*generation)
+                .is_some_and(|held| anchors.contains(&held.anchor))
+        };
+        if vouched(&serving) {
+            return Some(choice);
+        }
+        let old = self
+            .certificates()
+            .rev()
+            .filter(|(_, held)| held.was_served && !held.retired)
+            .map(|(generation, _)| generation)
+            .find(vouched);
+        Some(old.map_or(choice, |generation| Choice {
+            generation,
+            bridged: true,
+        }))
+    }
+
+    /// Newest last.
+    #[must_use]
+    pub fn rotations(&self) -> &[Rotation] {
+        &self.rotations
+    }
+
+    /// One rotation.
+    #[must_use]
+    pub fn rotation(&self, id: RotationId) -> Option<&Rotation> {
+        self.rotations
+            .iter()
+            .rev()
+            .find(|rotation| rotation.id == id)
+    }
+
+    /// The one that runs.
+    #[must_use]
+    pub fn running(&self) -> Option<&Rotation> {
+        self.rotations
+            .last()
+            .filter(|rotation| !rotation.phase.is_terminal())
+    }
+
+    /// The newest revision. 0: none yet.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.publications
+            .last_key_value()
+            .map_or(Revision(0), |(revision, _)| *revision)
+    }
+
+    /// The digest of the document that was published to a group at a revision.
+    #[must_use]
+    pub fn published(&self, group: &GroupName, revision: Revision) -> Option<Digest> {
+        self.publications
+            .get(&revision)?
+            .digests
+            .get(group)
+            .copied()
+    }
+
+    /// The anchors of a revision.
+    #[must_use]
+    pub fn anchors_of(&self, revision: Revision) -> &[AnchorNumber] {
+        self.publications
+            .get(&revision)
+            .map_or(&[], |published| &published.anchors)
+    }
+
+    /// The mode that a revision orders.
+    #[must_use]
+    pub fn mode_of(&self, revision: Revision) -> Option<Mode> {
+        self.publications
+            .get(&revision)
+            .map(|published| published.mode)
+    }
+
+    /// The newest journal entry's time.
+    #[must_use]
+    pub const fn last_time(&self) -> Option<Timestamp> {
+        self.last_time
+    }
+
+    /// The anchor that vouches for a certificate.
+    #[must_use]
+    pub fn anchor(&self, generation: Generation) -> Option<Anchor> {
+        self.certificate(generation).map(|held| Anchor {
+            number: held.anchor,
+            kind: AnchorKind::Pin(held.certificate.spki),
+        })
+    }
+
+    /// The anchor of a public key: the one that vouches for it already, or the next free number.
+    #[must_use]
+    pub fn anchor_for(&self, spki: &Digest) -> AnchorNumber {
+        let known = self
+            .certificates
+            .values()
+            .find(|held| held.certificate.spki == *spki)
+            .map(|held| held.anchor);
+        known.unwrap_or_else(|| {
+            self.certificates
+                .values()
+                .map(|held| held.anchor)
+                .max()
+                .unwrap_or(AnchorNumber(0))
+                .next()
+        })
+    }
+
+    /// Mode, anchors and purpose of the newest publication: what a group that is created now must have.
+    pub(crate) fn template(&self) -> Option<(Mode, Anchors, Purpose)> {
+        self.current
+            .as_ref()
+            .map(|template| (template.mode, template.anchors.clone(), template.purpose))
+    }
+
+    /// What came of a request that was served within the last 24 hours. `None`: it was not.
+    ///
+    /// # Errors
+    /// If the id was used with another body.
+    pub fn repeated(
+        &self,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Option<Option<Outcome>>, Refusal> {
+        let recent = self
+            .request_order
+            .iter()
+            .any(|(time, id)| *id == request.id && now.duration_since(*time) < REQUEST_MEMORY);
+        match self.requests.get(&request.id) {
+            Some(done) if recent && done.body == request.body => Ok(Some(done.outcome.clone())),
+            Some(_) if recent => Err(Refusal::RequestReused(request.id.clone())),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Takes in what was appended. The same for a live controller and for one that starts.
+    pub fn fold(&mut self, entry: &Entry) {
+        // The last one is what was asked for; what stands before it was needed for it.
+        let outcome = entry.events.iter().rev().find_map(outcome);
+        for event in &entry.events {
+            self.apply(event, entry);
+        }
+        self.last_time = Some(entry.time);
+        if let Some(request) = &entry.request {
+            while let Some((time, id)) = self.request_order.front() {
+                if entry.time.duration_since(*time) < REQUEST_MEMORY {
+                    break;
+                }
+                self.requests.remove(id);
+                self.request_order.pop_front();
+            }
+            self.request_order.retain(|(_, id)| *id != request.id);
+            self.request_order
+                .push_back((entry.time, request.id.clone()));
+            self.requests.insert(
+                request.id.clone(),
+                Done {
+                    body: request.body,
+                    outcome,
+                },
+            );
+        }
+    }
+
+    fn apply(&mut self, event: &Event, entry: &Entry) {
+        match event {
+            Event::FleetFounded {
+                fleet,
+                root,
+                client_ca,
+            } => {
+                self.founded = Some(Founded {
+                    fleet: *fleet,
+                    roots: vec![root.clone()],
+                    client_ca: client_ca.clone(),
+                });
+            }
+            Event::ReplicaStarted => {
+                self.connected.clear();
+                if let Some(rotation) = self.running_mut() {
+                    rotation.candidate_held = false;
+                    rotation.swapped = false;
+                }
+            }
+            Event::ServerNamesSet { names } => self.server_names.clone_from(names),
+            // A group exists from the publication of its trust on: there is none without.
+            Event::GroupCreated { .. } => {}
+            Event::TokenCreated {
+                token,
+                group,
+                uses,
+                expires_at,
+                public_key,
+            } => {
+                self.tokens.insert(
+                    *token,
+                    Token {
+                        group: group.clone(),
+                        uses: *uses,
+                        used: 0,
+                        created_at: entry.time,
+                        expires_at: *expires_at,
+                        public_key: *public_key,
+                        revoked: false,
+                    },
+                );
+            }
+            Event::TokenRevoked { token } => {
+                if let Some(token) = self.tokens.get_mut(token) {
+                    token.revoked = true;
+                }
+            }
+            Event::ClientJoined(joined) => self.join(joined, entry.time),
+            Event::IdentityIssued { client, expires_at } => {
+                if let Some(client) = self.client_mut(*client) {
+                    client.identity_expires_at = *expires_at;
+                }
+            }
+            Event::ClientConnected(connected) => self.connect(connected, entry.time),
+            Event::ClientDisconnected { client } => {
+                self.connected.remove(*client);
+                self.seen(*client, entry.time);
+            }
+            Event::ClientsSeen { clients } => {
+                for client in clients {
+                    self.seen(client, entry.time);
+                }
+            }
+            Event::EvidenceGiven {
+                client,
+                revision,
+                evidence,
+            } => self.take_evidence(*client, *revision, *evidence),
+            Event::RelaxationShown { client, revision } => {
+                self.take_evidence(*client, *revision, Evidence::Applied);
+                if let Some(rotation) = self.rotation_about(*client, *revision) {
+                    rotation.relaxed.insert(*client);
+                }
+                self.unsuspect(*client);
+            }
+            Event::EvidenceCleared { client } => self.clear_evidence(*client),
+            Event::ClientSuspected { client, suspicion } => {
+                self.clear_evidence(*client);
+                if let Some(client) = self.client_mut(*client) {
+                    client.suspicion = Some(*suspicion);
+                }
+            }
+            Event::ClientDuplicated { client } => {
+                self.clear_evidence(*client);
+                if let Some(client) = self.client_mut(*client) {
+                    client.state = ClientState::Duplicated;
+                }
+            }
+            Event::ClientResolved { client } => {
+                if let Some(client) = self.client_mut(*client) {
+                    client.state = ClientState::Active;
+                    client.suspicion = None;
+                    client.instances = Instances::default();
+                }
+            }
+            Event::ClientDecommissioned { client } => {
+                self.clear_evidence(*client);
+                self.roster.remove(*client);
+                self.connected.remove(*client);
+                if let Some(client) = self.client_mut(*client) {
+                    client.state = ClientState::Decommissioned;
+                }
+            }
+            Event::CertificateImported(imported) => self.import(imported, entry.time),
+            Event::CertificateRetired { generation } => {
+                if let Some(held) = self.certificates.get_mut(generation) {
+                    held.retired = true;
+                }
+            }
+            Event::CertificateLoaded { generation } => {
+                if let Some(rotation) = self.running_mut().filter(|r| r.to == *generation) {
+                    rotation.candidate_held = true;
+                    rotation.swapped = rotation.phase >= Phase::Swapping;
+                }
+            }
+            Event::TrustPublished(publication) => self.publish(publication, entry.time),
+            Event::RotationStarted {
+                rotation,
+                from,
+                to,
+                strategy,
+                options,
+            } => self.rotations.push(Rotation {
+                id: *rotation,
+                from: *from,
+                to: *to,
+                strategy: *strategy,
+                options: *options,
+                phase: Phase::Planned,
+                phase_since: entry.time,
+                started_at: entry.time,
+                paused: false,
+                reason: String::new(),
+                passed: vec![Phase::Planned],
+                revision: None,
+                received: RoaringBitmap::new(),
+                applied: RoaringBitmap::new(),
+                relaxed: RoaringBitmap::new(),
+                proved: RoaringBitmap::new(),
+                confirmed: RoaringBitmap::new(),
+                expected: RoaringBitmap::new(),
+                returned: RoaringBitmap::new(),
+                candidate_held: false,
+                swapped: false,
+                waivers: BTreeMap::new(),
+                waited_for: 0,
+            }),
+            Event::PhaseEntered {
+                rotation,
+                phase,
+                reason,
+            } => self.enter(*rotation, *phase, reason, entry.time),
+            Event::RotationPaused { rotation } => {
+                if let Some(rotation) = self.rotation_mut(*rotation) {
+                    rotation.paused = true;
+                }
+            }
+            Event::RotationResumed { rotation } => {
+                if let Some(rotation) = self.rotation_mut(*rotation) {
+                    rotation.paused = false;
+                }
+            }
+            Event::ClientWaived {
+                rotation,
+                client,
+                reason,
+                until,
+            } => {
+                let waiver = Waiver {
+                    reason: reason.clone(),
+                    until: *until,
+                    actor: match &entry.actor {
+                        Actor::LocalAdmin(uid) => format!("local user {uid}"),
+                        Actor::Controller | Actor::Clients | Actor::Stranger => {
+                            "controller".to_owned()
+                        }
+                    },
+                };
+                if let Some(rotation) = self.rotation_mut(*rotation) {
+                    rotation.waivers.insert(*client, waiver);
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, joined: &Joined, now: Timestamp) {
+        self.clients.push(Client {
+            id: joined.id,
+            name: joined.name.clone(),
+            group: joined.group.clone(),
+            key: joined.key,
+            state: ClientState::Active,
+            joined_at: now,
+            last_seen: now,
+            stated: None,
+            agent_version: joined.agent_version.clone(),
+            identity_expires_at: joined.identity_expires_at,
+            suspicion: None,
+            instances: Instances::default(),
+        });
+        self.by_id.insert(joined.id, joined.number);
+        self.by_key.insert(joined.key, joined.number);
+        self.roster.insert(joined.number);
+        if let Some(token) = self.tokens.get_mut(&joined.token) {
+            token.used = token.used.saturating_add(1);
+        }
+        self.note_missing(now);
+    }
+
+    fn connect(&mut self, connected: &Connected, now: Timestamp) {
+        let number = connected.client;
+        let Some(client) = self.client_mut(number) else {
+            return;
+        };
+        client.last_seen = now;
+        client.agent_version.clone_from(&connected.agent_version);
+        client.instances = client
+            .instances
+            .after(connected.instance, connected.incarnation);
+        client.stated = Some(Stated {
+            revision: connected.held,
+            mode: connected.mode,
+            served: connected.served,
+        });
+        let counts = client.state == ClientState::Active && client.suspicion.is_none();
+        let group = client.group.clone();
+        self.connected.insert(number);
+        if let Some(rotation) = self.running_mut()
+            && rotation.phase == Phase::Swapping
+            && connected.served == rotation.to
+        {
+            rotation.returned.insert(number);
+        }
+        // The latest statement wins: what it no longer holds it has no longer shown.
+        let purpose = connected
+            .held
+            .and_then(|revision| self.publications.get(&revision))
+            .map(|published| published.purpose);
+        if let Some(rotation) = self.rotations.last_mut() {
+            let confirmed = purpose == Some(Purpose::Enforce(rotation.id));
+            let prepared = confirmed || purpose == Some(Purpose::Prepare(rotation.id));
+            if rotation.phase.is_terminal() {
+                // What was shown in a rotation that is over stays as it was.
+            } else if !prepared {
+                rotation.clear(number);
+            } else if !confirmed {
+                rotation.confirmed.remove(number);
+            }
+        }
+        let current = self
+            .groups
+            .get(&group)
+            .map(|group| group.trust.held.revision);
+        if counts && let Some(held) = connected.held.filter(|held| Some(*held) == current) {
+            self.take_evidence(number, held, Evidence::Applied);
+        }
+        self.note_missing(now);
+    }
+
+    /// The rotation that a document of a client's group is about, if it is the group's present one.
+    fn rotation_about(
+        &mut self,
+        client: ClientNumber,
+        revision: Revision,
+    ) -> Option<&mut Rotation> {
+        let group = &self.client(client)?.group;
+        let trust = &self.groups.get(group)?.trust;
+        if trust.held.revision != revision {
+            return None;
+        }
+        match trust.purpose {
+            Purpose::Steady => None,
+            Purpose::Prepare(id) | Purpose::Enforce(id) => self.rotation_mut(id),
+        }
+    }
+
+    fn take_evidence(&mut self, client: ClientNumber, revision: Revision, evidence: Evidence) {
+        if let Some(rotation) = self.rotation_about(client, revision) {
+            rotation.give(client, evidence);
+        }
+        if evidence >= Evidence::Proved {
+            self.unsuspect(client);
+        }
+        if evidence >= Evidence::Applied
+            && let Some(stated) = self.client_mut(client).and_then(|c| c.stated.as_mut())
+        {
+            stated.revision = Some(revision);
+        }
+    }
+
+    fn unsuspect(&mut self, client: ClientNumber) {
+        if let Some(client) = self.client_mut(client) {
+            client.suspicion = None;
+        }
+    }
+
+    fn clear_evidence(&mut self, client: ClientNumber) {
+        if let Some(rotation) = self.running_mut() {
+            rotation.clear(client);
+        }
+    }
+
+    fn seen(&mut self, client: ClientNumber, now: Timestamp) {
+        if let Some(client) = self.client_mut(client) {
+            client.last_seen = client.last_seen.max(now);
+        }
+    }
+
+    fn import(&mut self, imported: &Imported, now: Timestamp) {
+        let first = self.serving.is_none();
+        self.certificates.insert(
+            imported.generation,
+            KeptCertificate {
+                certificate: imported.certificate.clone(),
+                anchor: imported.anchor,
+                restored_from: imported.restored_from,
+                imported_at: now,
+                was_served: first,
+                retired: false,
+            },
+        );
+        if first {
+            self.serving = Some(imported.generation);
+        }
+    }
+
+    fn publish(&mut self, publication: &Publication, now: Timestamp) {
+        let mut digests = BTreeMap::new();
+        for (name, envelope) in publication.groups.iter().zip(&publication.documents) {
+            let held = Held {
+                revision: publication.revision,
+                digest: envelope.digest(),
+            };
+            digests.insert(name.clone(), held.digest);
+            let created_at = self.groups.get(name).map_or(now, |group| group.created_at);
+            self.groups.insert(
+                name.clone(),
+                Group {
+                    created_at,
+                    trust: Arc::new(GroupTrust {
+                        held,
+                        envelope: envelope.clone(),
+                        purpose: publication.purpose,
+                        mode: publication.mode,
+                        expires_at: publication.expires_at,
+                    }),
+                },
+            );
+        }
+        self.publications.insert(
+            publication.revision,
+            Published {
+                mode: publication.mode,
+                anchors: publication.anchors.numbers(),
+                purpose: publication.purpose,
+                digests,
+            },
+        );
+        self.current = Some(Template {
+            mode: publication.mode,
+            anchors: publication.anchors.clone(),
+            purpose: publication.purpose,
+        });
+        if let Purpose::Prepare(id) | Purpose::Enforce(id) = publication.purpose
+            && let Some(rotation) = self.rotation_mut(id)
+        {
+            rotation.revision = Some(publication.revision);
+        }
+        self.note_missing(now);
+    }
+
+    fn enter(&mut self, id: RotationId, phase: Phase, reason: &str, now: Timestamp) {
+        let connected = &self.connected & &self.roster;
+        let Some(rotation) = self.rotation_mut(id) else {
+            return;
+        };
+        rotation.phase = phase;
+        rotation.phase_since = now;
+        rotation.passed.push(phase);
+        reason.clone_into(&mut rotation.reason);
+        let (from, to) = (rotation.from, rotation.to);
+        match phase {
+            Phase::Swapping => {
+                rotation.expected = connected;
+                rotation.swapped = false;
+                self.serve(to);
+            }
+            Phase::RolledBack => self.serve(from),
+            Phase::Planned
+            | Phase::PausingReplication
+            | Phase::Preparing
+            | Phase::Enforcing
+            | Phase::ResumingReplication
+            | Phase::Completed
+            | Phase::Aborted => {}
+        }
+        self.note_missing(now);
+    }
+
+    fn serve(&mut self, generation: Generation) {
+        self.serving = Some(generation);
+        if let Some(held) = self.certificates.get_mut(&generation) {
+            held.was_served = true;
+        }
+    }
+
+    /// Keeps the most clients ever missing at a shut gate. Called where their number may have grown; acks only lessen it.
+    fn note_missing(&mut self, now: Timestamp) {
+        let Some(rotation) = self.running() else {
+            return;
+        };
+        if !matches!(rotation.phase, Phase::Preparing | Phase::Enforcing) {
+            return;
+        }
+        let missing = gate::missing(self, rotation, now).len();
+        if let Some(rotation) = self.running_mut() {
+            rotation.waited_for = rotation.waited_for.max(missing);
+        }
+    }
+
+    fn client_mut(&mut self, number: ClientNumber) -> Option<&mut Client> {
+        self.clients.get_mut(usize::try_from(number).ok()?)
+    }
+
+    fn rotation_mut(&mut self, id: RotationId) -> Option<&mut Rotation> {
+        self.rotations
+            .iter_mut()
+            .rev()
+            .find(|rotation| rotation.id == id)
+    }
+
+    fn running_mut(&mut self) -> Option<&mut Rotation> {
+        self.rotations
+            .last_mut()
+            .filter(|rotation| !rotation.phase.is_terminal())
+    }
+}
+
+/// What an event is to the caller whose request caused it.
+fn outcome(event: &Event) -> Option<Outcome> {
+    match event {
+        Event::TokenCreated { token, .. } | Event::TokenRevoked { token } => {
+            Some(Outcome::Token(*token))
+        }
+        Event::GroupCreated { group } => Some(Outcome::Group(group.clone())),
+        Event::RotationStarted { rotation, .. }
+        | Event::RotationPaused { rotation }
+        | Event::RotationResumed { rotation }
+        | Event::ClientWaived { rotation, .. }
+        | Event::PhaseEntered { rotation, .. } => Some(Outcome::Rotation(*rotation)),
+        Event::CertificateImported(imported) => Some(Outcome::Certificate(imported.generation)),
+        Event::CertificateRetired { generation } => Some(Outcome::Certificate(*generation)),
+        Event::ClientResolved { client } | Event::ClientDecommissioned { client } => {
+            Some(Outcome::Client(*client))
+        }
+        Event::FleetFounded { .. }
+        | Event::ReplicaStarted
+        | Event::ServerNamesSet { .. }
+        | Event::ClientJoined(_)
+        | Event::IdentityIssued { .. }
+        | Event::ClientConnected(_)
+        | Event::ClientDisconnected { .. }
+        | Event::ClientsSeen { .. }
+        | Event::EvidenceGiven { .. }
+        | Event::RelaxationShown { .. }
+        | Event::EvidenceCleared { .. }
+        | Event::ClientSuspected { .. }
+        | Event::ClientDuplicated { .. }
+        | Event::CertificateLoaded { .. }
+        | Event::TrustPublished(_) => None,
+    }
+}

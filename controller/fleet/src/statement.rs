@@ -1,0 +1,216 @@
+//! What clients state in their sessions, and what the controller saw of them: each becomes events that touch that client alone, so that
+//! statements of distinct clients can be decided on one state and appended as one entry.
+
+use convoy_shared::{
+    ack::{Evidence, Held},
+    id::{Generation, Incarnation, InstanceId},
+    trust::{Mode, ModeInForce},
+};
+
+use crate::{
+    client::{ALTERNATIONS_OF_COPIES, Client, ClientNumber, ClientState, Suspicion},
+    event::{Connected, Event, Purpose},
+    rotation::{Rotation, Strategy},
+    state::Fleet,
+};
+
+/// What a client states, or was seen to do. Who it is was decided by its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// It opened a session.
+    Connected {
+        /// How often its agent has started.
+        incarnation: Incarnation,
+        /// This start of its agent.
+        instance: InstanceId,
+        /// The trust document on its disk.
+        held: Held,
+        /// The mode in force.
+        mode: ModeInForce,
+        /// Its agent's version.
+        agent_version: String,
+        /// The certificate that it accepted for this session.
+        served: Generation,
+    },
+    /// Its session ended.
+    Disconnected,
+    /// It has received its group's trust document.
+    Received(Held),
+    /// It has stored that, and it is in force.
+    Applied(Held),
+    /// Both sides saw it accept the candidate of this generation and refuse a decoy, with that document in force.
+    Proved(Held, Generation),
+    /// Both sides saw it accept a decoy, as ordered.
+    Relaxed(Held),
+    /// It came back by a full handshake on this generation with that document in force, and both sides saw it refuse a decoy.
+    Confirmed(Held, Generation),
+    /// It was caught.
+    Suspected(Suspicion),
+}
+
+/// Decides a statement. Repetition and staleness give no events.
+#[must_use]
+pub fn decide(fleet: &Fleet, number: ClientNumber, statement: Statement) -> Vec<Event> {
+    let Some(client) = fleet
+        .client(number)
+        .filter(|client| client.state != ClientState::Decommissioned)
+    else {
+        return vec![];
+    };
+    match statement {
+        Statement::Connected {
+            incarnation,
+            instance,
+            held,
+            mode,
+            agent_version,
+            served,
+        } => {
+            let known = fleet.published(&client.group, held.revision) == Some(held.digest);
+            let connected = Connected {
+                client: number,
+                incarnation,
+                instance,
+                held: known.then_some(held.revision),
+                mode,
+                agent_version,
+                served,
+            };
+            connect(fleet, client, connected)
+        }
+        Statement::Disconnected => vec![Event::ClientDisconnected { client: number }],
+        Statement::Received(held) => acknowledged(fleet, number, client, held, Evidence::Received),
+        Statement::Applied(held) => acknowledged(fleet, number, client, held, Evidence::Applied),
+        Statement::Proved(held, generation) => match subject(fleet, client, held, generation) {
+            Some((rotation, Purpose::Prepare(_)))
+                if rotation.strategy == Strategy::Overlap
+                    && (!rotation.proved.contains(number) || client.suspicion.is_some()) =>
+            {
+                given(number, held, Evidence::Proved)
+            }
+            Some(_) | None => vec![],
+        },
+        Statement::Relaxed(held) => match rotation_of(fleet, client, held) {
+            Some((rotation, Purpose::Prepare(_)))
+                if rotation.strategy == Strategy::Toggle && !rotation.relaxed.contains(number) =>
+            {
+                vec![Event::RelaxationShown {
+                    client: number,
+                    revision: held.revision,
+                }]
+            }
+            Some(_) | None => vec![],
+        },
+        Statement::Confirmed(held, generation) => match subject(fleet, client, held, generation) {
+            Some((rotation, Purpose::Enforce(_)))
+                if !rotation.confirmed.contains(number) || client.suspicion.is_some() =>
+            {
+                given(number, held, Evidence::Confirmed)
+            }
+            Some(_) | None => vec![],
+        },
+        Statement::Suspected(suspicion) => suspected(number, client, suspicion),
+    }
+}
+
+fn connect(fleet: &Fleet, client: &Client, connected: Connected) -> Vec<Event> {
+    let number = connected.client;
+    let mut events = Vec::with_capacity(2);
+    let backwards = client
+        .instances
+        .goes_backwards(connected.instance, connected.incarnation);
+    let instances = client
+        .instances
+        .after(connected.instance, connected.incarnation);
+    if client.state == ClientState::Active && instances.alternations >= ALTERNATIONS_OF_COPIES {
+        events.push(Event::ClientDuplicated { client: number });
+    } else if backwards {
+        events.push(Event::EvidenceCleared { client: number });
+    }
+    let ordered = connected.held.and_then(|held| fleet.mode_of(held));
+    let suspicion = match (connected.mode, ordered) {
+        (_, None) => Some(Suspicion::UnknownDocument),
+        (ModeInForce::Off, Some(Mode::Verify)) => Some(Suspicion::OffUnasked),
+        (ModeInForce::Off, Some(Mode::Off { .. })) | (ModeInForce::Verify, Some(_)) => None,
+    };
+    if let Some(suspicion) = suspicion {
+        events.extend(suspected(number, client, suspicion));
+    }
+    events.push(Event::ClientConnected(connected));
+    events
+}
+
+fn acknowledged(
+    fleet: &Fleet,
+    number: ClientNumber,
+    client: &Client,
+    held: Held,
+    evidence: Evidence,
+) -> Vec<Event> {
+    if fleet.published(&client.group, held.revision) != Some(held.digest) {
+        return suspected(number, client, Suspicion::UnknownDocument);
+    }
+    let current = fleet
+        .group(&client.group)
+        .is_some_and(|group| group.trust.held == held);
+    let stated = client
+        .stated
+        .is_some_and(|stated| stated.revision == Some(held.revision));
+    let counts = client.state == ClientState::Active && client.suspicion.is_none();
+    let news = match rotation_of(fleet, client, held) {
+        Some((rotation, _)) => rotation.evidence(number) < Some(evidence) || !stated,
+        None => evidence == Evidence::Applied && !stated,
+    };
+    if current && counts && news {
+        given(number, held, evidence)
+    } else {
+        vec![]
+    }
+}
+
+fn given(client: ClientNumber, held: Held, evidence: Evidence) -> Vec<Event> {
+    vec![Event::EvidenceGiven {
+        client,
+        revision: held.revision,
+        evidence,
+    }]
+}
+
+fn suspected(number: ClientNumber, client: &Client, suspicion: Suspicion) -> Vec<Event> {
+    if client.suspicion == Some(suspicion) {
+        vec![]
+    } else {
+        vec![Event::ClientSuspected {
+            client: number,
+            suspicion,
+        }]
+    }
+}
+
+/// The rotation that this document is about, if it is the present one of the client's group and the client is not duplicated.
+fn rotation_of<'a>(
+    fleet: &'a Fleet,
+    client: &Client,
+    held: Held,
+) -> Option<(&'a Rotation, Purpose)> {
+    let trust = &fleet.group(&client.group)?.trust;
+    if trust.held != held || client.state != ClientState::Active {
+        return None;
+    }
+    match trust.purpose {
+        Purpose::Steady => None,
+        Purpose::Prepare(id) | Purpose::Enforce(id) => {
+            fleet.rotation(id).map(|rotation| (rotation, trust.purpose))
+        }
+    }
+}
+
+/// The same, if the rotation goes to this generation.
+fn subject<'a>(
+    fleet: &'a Fleet,
+    client: &Client,
+    held: Held,
+    generation: Generation,
+) -> Option<(&'a Rotation, Purpose)> {
+    rotation_of(fleet, client, held).filter(|(rotation, _)| rotation.to == generation)
+}
