@@ -1,1 +1,7 @@
-fn main(){}
+//! The process `convoy-agent`: one call into the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    convoy_agent::main(std::env::args_os())
+}

@@ -1,1 +1,55 @@
+//! The controller: sockets, clocks, disks and processes around the pure fleet. What may happen is decided in `convoy-fleet`, never here.
 
+pub mod agents;
+pub mod api;
+pub mod args;
+pub mod authority;
+pub mod certificate;
+pub mod checks;
+pub mod clock;
+pub mod documents;
+pub mod failpoint;
+pub mod folder;
+pub mod journal;
+pub mod keeper;
+pub mod keys;
+pub mod listener;
+pub mod peer;
+pub mod seen;
+pub mod serve;
+pub mod sessions;
+pub mod swap;
+pub mod tls;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser as _;
+
+/// Runs a controller with these arguments, the program's name first, until it is told to stop.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match args::Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(usage) => {
+            // Help and version go to stdout and are no failure.
+            let code = if usage.use_stderr() { 2 } else { 0 };
+            return match usage.print() {
+                Ok(()) => ExitCode::from(code),
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
+    };
+    serve::trace(args.verbose);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let served = runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(serve::run(args)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

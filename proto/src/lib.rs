@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod documents;
+pub mod journal;
 pub mod time;
 
 /// The public API and the agent protocol, `convoy.v1`.
@@ -9,6 +10,7 @@ pub mod v1 {
     #![allow(
         missing_docs,
         clippy::all,
+        clippy::allow_attributes_without_reason,
         clippy::as_conversions,
         unreachable_pub,
         unused_qualifications,

@@ -1,1 +1,1 @@
-
+//! The harness of the tests from outside.

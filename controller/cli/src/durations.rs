@@ -90,14 +90,28 @@ mod tests {
             ("10 minutes", 600),
             ("PT1H", 3_600),
         ] {
-            assert_eq!(positive(given), Ok(SignedDuration::from_secs(seconds)), "{given}");
+            assert_eq!(
+                positive(given),
+                Ok(SignedDuration::from_secs(seconds)),
+                "{given}"
+            );
         }
         assert_eq!(positive("1500ms"), Ok(SignedDuration::from_millis(1_500)));
     }
 
     #[test]
     fn what_is_no_duration_is_refused_with_an_example() {
-        for given in ["", "90", "soon", "1y", "1mo", "0s", "-1h", "1h ago", "9999999999999999999d"] {
+        for given in [
+            "",
+            "90",
+            "soon",
+            "1y",
+            "1mo",
+            "0s",
+            "-1h",
+            "1h ago",
+            "9999999999999999999d",
+        ] {
             let refusal = positive(given).unwrap_err();
             assert!(refusal.contains("1h30m"), "{given}: {refusal}");
         }

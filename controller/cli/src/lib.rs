@@ -5,6 +5,7 @@ mod answers;
 mod args;
 mod certificates;
 mod clients;
+mod clock;
 mod connect;
 mod durations;
 mod failure;
@@ -34,12 +35,20 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(answer) => {
             // Help asked for is an answer; wrong usage is not. If nobody listens there is nobody to tell.
             drop(answer.print());
-            return ExitCode::from(if answer.use_stderr() { failure::USAGE } else { failure::DONE });
+            return ExitCode::from(if answer.use_stderr() {
+                failure::USAGE
+            } else {
+                failure::DONE
+            });
         }
     };
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
     let mut screen = Screen::of_process(&mut out, &mut err);
-    ExitCode::from(run(arguments, std::env::var_os("CONVOY_SOCKET"), &mut screen))
+    ExitCode::from(run(
+        arguments,
+        std::env::var_os("CONVOY_SOCKET"),
+        &mut screen,
+    ))
 }
 
 /// Runs one command against `screen`, says on it what failed, and returns the exit code.
@@ -70,7 +79,11 @@ async fn dispatch(
     let request_id = common
         .request_id
         .unwrap_or_else(|| Uuid::new_v4().to_string());
-    let session = Session::open(place, request_id, common.output)?;
+    let session = Session {
+        place,
+        request_id,
+        format: common.output,
+    };
     match command {
         Command::Token { command } => tokens::run(&session, screen, command).await,
         Command::Groups { command } => groups::run(&session, screen, command).await,

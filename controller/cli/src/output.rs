@@ -30,14 +30,24 @@ impl<'a> Screen<'a> {
             err,
             terminal,
             interactive: io::stdin().is_terminal() && io::stderr().is_terminal(),
-            paint: if terminal && !unwanted { Paint::Color } else { Paint::Plain },
+            paint: if terminal && !unwanted {
+                Paint::Color
+            } else {
+                Paint::Plain
+            },
         }
     }
 
     /// Streams at which nobody sits.
     #[cfg(test)]
     pub(crate) fn of_scripts(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
-        Self { out, err, terminal: false, interactive: false, paint: Paint::Plain }
+        Self {
+            out,
+            err,
+            terminal: false,
+            interactive: false,
+            paint: Paint::Plain,
+        }
     }
 
     /// Text on stdout, with a line feed after it.
@@ -49,13 +59,15 @@ impl<'a> Screen<'a> {
 
     /// One JSON document on stdout, for scripts and people.
     pub(crate) fn json(&mut self, document: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(document).map_err(|error| Failure::Output(error.into()))?;
+        let text = serde_json::to_string_pretty(document)
+            .map_err(|error| Failure::Output(error.into()))?;
         self.line(&text)
     }
 
     /// One JSON document on one line of stdout.
     pub(crate) fn json_line(&mut self, document: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string(document).map_err(|error| Failure::Output(error.into()))?;
+        let text =
+            serde_json::to_string(document).map_err(|error| Failure::Output(error.into()))?;
         self.line(&text)
     }
 
@@ -111,7 +123,10 @@ impl Paint {
 }
 
 /// A table without lines, each row at least as wide as its cells; the cells may be text from elsewhere.
-pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(crate) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = borderless();
     table.set_header(header);
     table.add_rows(rows.into_iter().map(plain));
@@ -172,8 +187,14 @@ mod tests {
                 ["long-name\u{7}".to_owned(), "duplicated".to_owned()],
             ],
         );
-        assert_eq!(text, "NAME            STATE\npc-1            active\nlong-name\\u{7}  duplicated");
+        assert_eq!(
+            text,
+            "NAME            STATE\npc-1            active\nlong-name\\u{7}  duplicated"
+        );
         assert_eq!(rows([["a".to_owned(), "b".to_owned()]]), "  a  b");
-        assert_eq!(facts(&[("id", "1".to_owned()), ("name", "x".to_owned())]), "id    1\nname  x");
+        assert_eq!(
+            facts(&[("id", "1".to_owned()), ("name", "x".to_owned())]),
+            "id    1\nname  x"
+        );
     }
 }

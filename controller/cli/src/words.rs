@@ -218,14 +218,20 @@ mod tests {
 
     #[test]
     fn every_valid_value_has_its_spelling() {
-        let phases: Vec<_> = (1..=9).map(|number| Known::<Phase>::read(number).unwrap().to_string()).collect();
+        let phases: Vec<_> = (1..=9)
+            .map(|number| Known::<Phase>::read(number).unwrap().to_string())
+            .collect();
         assert_eq!(
             phases.join(" "),
             "Planned PausingReplication Preparing Swapping Enforcing ResumingReplication Completed Aborted RolledBack"
         );
-        let evidence: Vec<_> = (0..=4).map(|number| Known::<Evidence>::read(number).unwrap().to_string()).collect();
+        let evidence: Vec<_> = (0..=4)
+            .map(|number| Known::<Evidence>::read(number).unwrap().to_string())
+            .collect();
         assert_eq!(evidence.join(" "), "none received applied proved confirmed");
-        let modes: Vec<_> = (0..=2).map(|number| Known::<VerificationMode>::read(number).unwrap().to_string()).collect();
+        let modes: Vec<_> = (0..=2)
+            .map(|number| Known::<VerificationMode>::read(number).unwrap().to_string())
+            .collect();
         assert_eq!(modes.join(" "), "unknown verify off");
     }
 
@@ -249,7 +255,10 @@ mod tests {
             (48 * 3_600, "2 days ago"),
             (-3_600, "in 1 h"),
         ] {
-            assert_eq!(relative(now - SignedDuration::from_secs(seconds), now), words);
+            assert_eq!(
+                relative(now - SignedDuration::from_secs(seconds), now),
+                words
+            );
         }
         assert_eq!(seen(false, None, now), "never");
         assert_eq!(instant(Some(now)), "2026-08-01 10:00:00 UTC");

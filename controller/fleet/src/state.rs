@@ -899,7 +899,8 @@ impl Fleet {
 }
 
 /// What an event is to the caller whose request caused it.
-fn outcome(event: &Event) -> Option<Outcome> {
+#[must_use]
+pub fn outcome(event: &Event) -> Option<Outcome> {
     match event {
         Event::TokenCreated { token, .. } | Event::TokenRevoked { token } => {
             Some(Outcome::Token(*token))

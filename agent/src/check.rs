@@ -1,0 +1,247 @@
+//! Handshakes that show what this client accepts: probe and decoy for the controller, and the production certificate for people. No session
+//! is held here, and nothing is stored.
+
+use convoy_proto::{
+    agent::{read_check_token, read_held},
+    documents::BadDocument,
+    v1,
+};
+use convoy_shared::{
+    ack::{HandshakeOutcome, Held},
+    id::{AnchorNumber, Digest, Generation},
+    label::{CheckToken, Label},
+    trust::{Accepted, ModeInForce},
+};
+use jiff::Timestamp;
+
+use crate::{
+    address::Address,
+    disk::StateDir,
+    greet::{GreetError, greet},
+    key::{IdentityKey, KeyError},
+    link::{self, Link, LinkError, told, told_all},
+    state::{State, StateError},
+    tls::{Resume, Tls, TlsError, labelled, unlabelled},
+    verifier::Policy,
+};
+
+/// A check that the controller asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Of the decoy's label.
+    pub token: CheckToken,
+    /// What must be on disk.
+    pub trust: Held,
+    /// The candidate, if one is to be probed.
+    pub probe: Option<Generation>,
+}
+
+impl TryFrom<v1::Check> for Ask {
+    type Error = BadDocument;
+
+    fn try_from(wire: v1::Check) -> Result<Self, BadDocument> {
+        Ok(Self {
+            token: read_check_token(&wire.token)?,
+            trust: read_held(wire.trust)?,
+            probe: Some(wire.probe_generation)
+                .filter(|generation| *generation != 0)
+                .map(Generation),
+        })
+    }
+}
+
+/// One handshake on a fresh connection, with this label. Sends nothing else. When it returns, the server has seen the end, or was given
+/// two seconds to.
+pub async fn handshake(address: &Address, tls: &Tls, label: &Label) -> HandshakeOutcome {
+    match link::handshake(address, tls, &labelled(label)).await {
+        Ok(stream) => {
+            link::take_leave(stream).await;
+            HandshakeOutcome::Accepted
+        }
+        Err(LinkError::Rejected(rejected)) => {
+            tracing::debug!(%label, %rejected, "refused the certificate");
+            HandshakeOutcome::Refused
+        }
+        Err(error) => {
+            tracing::warn!(%label, %address, error = told(&error), "a check's handshake failed");
+            HandshakeOutcome::Unreachable
+        }
+    }
+}
+
+/// Does a check from what is on disk now, and says how it went.
+pub async fn answer(dir: &StateDir, address: &Address, ask: Ask) -> v1::CheckReport {
+    match prepare(dir, ask.trust) {
+        Ok(ready) => ready.run(address, ask).await,
+        Err(error) => {
+            tracing::warn!(error = told(&error), "the check means nothing");
+            let (held, mode) = State::load(dir).map_or((ask.trust, ModeInForce::Verify), |state| {
+                (state.held(), state.mode(state.now()))
+            });
+            report(
+                ask.token,
+                held,
+                mode,
+                HandshakeOutcome::NotRun,
+                HandshakeOutcome::Unreachable,
+            )
+        }
+    }
+}
+
+struct Ready {
+    state: State,
+    key: IdentityKey,
+    mode: ModeInForce,
+}
+
+fn prepare(dir: &StateDir, expected: Held) -> Result<Ready, CheckError> {
+    let state = State::load(dir)?;
+    if state.held() != expected {
+        return Err(CheckError::OtherTrust {
+            held: state.held(),
+            expected,
+        });
+    }
+    let key = IdentityKey::load(dir)?;
+    let mode = state.mode(state.now());
+    Ok(Ready { state, key, mode })
+}
+
+impl Ready {
+    async fn run(self, address: &Address, ask: Ask) -> v1::CheckReport {
+        let probe = match ask.probe {
+            Some(generation) => self.one(address, &Label::Probe(generation)).await,
+            None => HandshakeOutcome::NotRun,
+        };
+        let decoy = self.one(address, &Label::Decoy(ask.token)).await;
+        report(ask.token, self.state.held(), self.mode, probe, decoy)
+    }
+
+    async fn one(&self, address: &Address, label: &Label) -> HandshakeOutcome {
+        let policy = Policy::Trust(self.state.snapshot());
+        match Tls::client(policy, &self.state.identity, &self.key, Resume::Never) {
+            Ok(tls) => handshake(address, &tls, label).await,
+            Err(error) => {
+                tracing::error!(error = told(&error), "cannot check");
+                HandshakeOutcome::Unreachable
+            }
+        }
+    }
+}
+
+fn report(
+    token: CheckToken,
+    held: Held,
+    mode: ModeInForce,
+    probe: HandshakeOutcome,
+    decoy: HandshakeOutcome,
+) -> v1::CheckReport {
+    v1::CheckReport {
+        token: token.0.to_vec().into(),
+        trust: Some(held.into()),
+        probe: v1::HandshakeOutcome::from(probe).into(),
+        decoy: v1::HandshakeOutcome::from(decoy).into(),
+        mode: v1::VerificationMode::from(mode).into(),
+    }
+}
+
+/// A production certificate that this client accepts, and a controller that has proved itself behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sound {
+    /// SHA-256 of the certificate, DER.
+    pub fingerprint: Digest,
+    /// What vouches for it.
+    pub anchor: AnchorNumber,
+    /// The controller's time, signed.
+    pub time: Timestamp,
+}
+
+/// A failed check of the production certificate.
+#[derive(Debug)]
+pub struct Unsound {
+    /// SHA-256 of the certificate that was shown last, DER, if any was.
+    pub fingerprint: Option<Digest>,
+    /// Why.
+    pub error: CheckError,
+}
+
+impl From<CheckError> for Unsound {
+    fn from(error: CheckError) -> Self {
+        Self {
+            fingerprint: None,
+            error,
+        }
+    }
+}
+
+/// Connects to the production certificate with the anchors on disk, verification on whatever the mode, and has the controller prove
+/// itself. Uses the first address that answers.
+///
+/// # Errors
+/// If no address answers with a certificate that an anchor vouches for, or the proof does not hold.
+pub async fn production(dir: &StateDir) -> Result<Sound, Unsound> {
+    let state = State::load(dir).map_err(CheckError::from)?;
+    let key = IdentityKey::load(dir).map_err(CheckError::from)?;
+    let policy = Policy::force_verify(state.snapshot());
+    let tls = Tls::client(policy, &state.identity, &key, Resume::Never).map_err(CheckError::from)?;
+    let mut failures = Vec::new();
+    for address in &state.addresses {
+        match Link::open(address, &tls, &unlabelled()).await {
+            Ok(mut link) => {
+                let greeted = greet(&mut link, state.root.envelope.digest()).await;
+                link.close().await;
+                let seen = tls.verifier().seen();
+                let fingerprint = seen.map(|seen| seen.fingerprint);
+                return match (greeted, seen.map(|seen| (seen.fingerprint, seen.verdict))) {
+                    (Ok(greeted), Some((fingerprint, Ok(Accepted::By(anchor))))) => Ok(Sound {
+                        fingerprint,
+                        anchor,
+                        time: greeted.time,
+                    }),
+                    (Ok(_), _) => Err(CheckError::Unverified.into()),
+                    (Err(error), _) => Err(Unsound {
+                        fingerprint,
+                        error: error.into(),
+                    }),
+                };
+            }
+            Err(error) => failures.push((address.clone(), error)),
+        }
+    }
+    Err(Unsound {
+        fingerprint: tls.verifier().seen().map(|seen| seen.fingerprint),
+        error: CheckError::NoLink(failures),
+    })
+}
+
+/// Why a check failed, or means nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// Nothing to check with.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// No key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No configuration.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Another document is on disk.
+    #[error("the check is about revision {}, and revision {} is on disk", expected.revision, held.revision)]
+    OtherTrust {
+        /// On disk.
+        held: Held,
+        /// Asked for.
+        expected: Held,
+    },
+    /// No address answered as it must.
+    #[error("no address of the controller holds: {}", told_all(.0))]
+    NoLink(Vec<(Address, LinkError)>),
+    /// The controller has not proved itself.
+    #[error(transparent)]
+    Greet(#[from] GreetError),
+    /// The verifier was not asked.
+    #[error("the server's certificate was not verified")]
+    Unverified,
+}

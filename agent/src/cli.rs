@@ -1,0 +1,241 @@
+//! The command line `convoy-agent`: from arguments to an exit code. It wires, prints, and decides nothing.
+
+use std::{
+    ffi::OsString,
+    io::{Read as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use convoy_shared::token::JoinToken;
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
+
+use crate::{check, disk::StateDir, join, link::told, run, status};
+
+const ERROR: u8 = 1;
+const USAGE: u8 = 2;
+
+/// The agent of a Convoy fleet
+#[derive(Parser)]
+#[command(name = "convoy-agent", version, max_term_width = 100)]
+struct Arguments {
+    /// Say more on stderr; twice: everything. `RUST_LOG` overrides it
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make this host a client of a fleet. Prints the client's id
+    Join {
+        /// What `convoy token create` printed; `-` reads it from standard input, so that it shows in no process list
+        token: String,
+        #[command(flatten)]
+        state: StateFolder,
+        /// What people call this host [default: its host name]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Stay in session with the controller, until SIGTERM
+    Run {
+        #[command(flatten)]
+        state: StateFolder,
+    },
+    /// Show what this client is and trusts, from its disk alone
+    Status {
+        #[command(flatten)]
+        state: StateFolder,
+        /// How to print it
+        #[arg(short, long, default_value = "text")]
+        output: Output,
+    },
+    /// Connect to the controller's production certificate with verification on, whatever the mode. Exit code 1 if it does not hold
+    Check {
+        #[command(flatten)]
+        state: StateFolder,
+        /// How to print it
+        #[arg(short, long, default_value = "text")]
+        output: Output,
+    },
+}
+
+#[derive(Args)]
+struct StateFolder {
+    /// The folder that holds this client's key and trust
+    #[arg(long, value_name = "FOLDER", env = "CONVOY_AGENT_STATE_DIR")]
+    state_dir: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+/// Runs one command. The arguments begin with the program's name. Returns 0 (done), 1 (error) or 2 (usage).
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(answer) => {
+            // Help that was asked for is an answer; wrong usage is not. If nobody listens there is nobody to tell.
+            drop(answer.print());
+            return ExitCode::from(if answer.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    log_to_stderr(arguments.verbose);
+    let done = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(dispatch(arguments.command)));
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            note(&format!("error: {}", told(error.as_ref())));
+            ExitCode::from(ERROR)
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Join { token, state, name } => {
+            let token = read_token(token)?;
+            let name = match name {
+                Some(name) => name,
+                None => gethostname::gethostname().to_string_lossy().into_owned(),
+            };
+            let dir = StateDir::create(&state.state_dir)?;
+            let state = join::join(&dir, &token, &name).await?;
+            note(&format!(
+                "joined as {name} in the group {}; now start `convoy-agent run --state-dir {}`",
+                state.group,
+                dir.path().display()
+            ));
+            print(&format!("{}\n", state.client_id))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Run { state } => {
+            let shutdown = run::signals()?;
+            run::run(StateDir::open(&state.state_dir)?, shutdown).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Status { state, output } => {
+            let status = status::status(&StateDir::open(&state.state_dir)?)?;
+            match output {
+                Output::Text => print(&status.to_string())?,
+                Output::Json => print_json(&status)?,
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check { state, output } => {
+            let dir = StateDir::open(&state.state_dir)?;
+            report(check::production(&dir).await, output)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CheckAnswer {
+    ok: bool,
+    reason: Option<String>,
+    certificate_fingerprint: Option<String>,
+    anchor: Option<u64>,
+}
+
+fn report(
+    checked: Result<check::Sound, check::Unsound>,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
+    let answer = match &checked {
+        Ok(sound) => CheckAnswer {
+            ok: true,
+            reason: None,
+            certificate_fingerprint: Some(sound.fingerprint.to_string()),
+            anchor: Some(sound.anchor.0),
+        },
+        Err(unsound) => CheckAnswer {
+            ok: false,
+            reason: Some(told(&unsound.error)),
+            certificate_fingerprint: unsound.fingerprint.map(|digest| digest.to_string()),
+            anchor: None,
+        },
+    };
+    match (output, checked) {
+        (Output::Json, _) => print_json(&answer)?,
+        (Output::Text, Ok(sound)) => print(&format!(
+            "ok: anchor {} vouches for the production certificate {}, and the controller has proved itself\n",
+            sound.anchor, sound.fingerprint
+        ))?,
+        (Output::Text, Err(unsound)) => return Err(unsound.error.into()),
+    }
+    Ok(ExitCode::from(if answer.ok { 0 } else { ERROR }))
+}
+
+fn read_token(argument: String) -> anyhow::Result<JoinToken> {
+    let mut text = Zeroizing::new(argument);
+    if *text == "-" {
+        text.clear();
+        text.reserve(8192);
+        std::io::stdin().take(8192).read_to_string(&mut text)?;
+    }
+    Ok(text.parse()?)
+}
+
+fn log_to_stderr(verbose: u8) {
+    let default = match verbose {
+        0 => "warn,convoy_agent=info,convoy_shared=info,convoy_proto=info",
+        1 => "info,convoy_agent=debug,convoy_shared=debug,convoy_proto=debug",
+        _ => "debug,convoy_agent=trace,convoy_shared=trace,convoy_proto=trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let set = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_env_filter(filter)
+        .try_init();
+    // A process that runs several commands keeps its first log.
+    drop(set);
+}
+
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+fn note(text: &str) {
+    // If nobody listens there is nobody to tell.
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_make_sense() {
+        Arguments::command().debug_assert();
+        for good in [
+            &["convoy-agent", "join", "-", "--state-dir", "s", "--name", "n"][..],
+            &["convoy-agent", "run", "--state-dir", "s", "-vv"],
+            &["convoy-agent", "-v", "status", "--state-dir", "s", "-o", "json"],
+            &["convoy-agent", "check", "--state-dir", "s"],
+        ] {
+            assert!(Arguments::try_parse_from(good).is_ok(), "{good:?}");
+        }
+        assert!(Arguments::try_parse_from(["convoy-agent", "join"]).is_err());
+    }
+}

@@ -1,0 +1,58 @@
+//! What an agent says first in a session: what it holds. Nothing is sent here.
+
+use convoy_proto::{agent::PROTOCOL_VERSION, v1};
+use convoy_shared::{id::InstanceId, proof::Nonce, trust::ModeInForce};
+
+use crate::{VERSION, state::State};
+
+/// This start of this agent on this host.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Random per start: tells a restart from a copy.
+    pub instance: InstanceId,
+    /// The kernel's boot id, or empty.
+    pub boot_id: String,
+    /// The host's machine id, or empty.
+    pub machine_id: String,
+}
+
+impl Host {
+    /// This process, on this host.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let line = |path: &str| {
+            std::fs::read_to_string(path)
+                .map(|text| text.trim().chars().take(64).collect())
+                // A host without one says nothing.
+                .unwrap_or_default()
+        };
+        Self {
+            instance: InstanceId::new(uuid::Uuid::new_v4()),
+            boot_id: line("/proc/sys/kernel/random/boot_id"),
+            machine_id: line("/etc/machine-id"),
+        }
+    }
+}
+
+/// Fresh random bytes for a channel proof.
+#[must_use]
+pub fn nonce() -> Nonce {
+    rand::random()
+}
+
+/// The hello of a client in this state, with the mode in force.
+#[must_use]
+pub fn hello(state: &State, mode: ModeInForce, nonce: &Nonce, host: &Host) -> v1::Hello {
+    v1::Hello {
+        protocol_version: PROTOCOL_VERSION,
+        nonce: nonce.to_vec().into(),
+        incarnation: state.incarnation.0,
+        instance: host.instance.as_bytes().to_vec().into(),
+        boot_id: host.boot_id.clone(),
+        machine_id: host.machine_id.clone(),
+        root_version: state.root.root.version.0,
+        trust: Some(state.held().into()),
+        mode: v1::VerificationMode::from(mode).into(),
+        agent_version: VERSION.to_owned(),
+    }
+}

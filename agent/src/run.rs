@@ -1,0 +1,133 @@
+//! The agent's life: session after session, however long the controller is away. What happens in one is decided elsewhere.
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::sleep,
+};
+
+use crate::{
+    backoff::{Backoff, Ended},
+    disk::{DiskError, StateDir},
+    hello::Host,
+    key::{IdentityKey, KeyError},
+    link::told,
+    session::{Agent, End, Outcome, SessionError, session},
+    state::{State, StateError},
+    tls::SessionTls,
+};
+
+/// Becomes true when the process is to stop.
+pub type Shutdown = watch::Receiver<bool>;
+
+/// Resolves when the process is to stop.
+pub(crate) async fn asked(shutdown: &mut Shutdown) {
+    if shutdown.wait_for(|asked| *asked).await.is_err() {
+        // Nobody is left who could ask.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// SIGTERM and SIGINT.
+///
+/// # Errors
+/// If the system does not let this process listen.
+pub fn signals() -> Result<Shutdown, RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let (ask, shutdown) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        ask.send_replace(true);
+    });
+    Ok(shutdown)
+}
+
+/// Lives until it is asked to stop.
+///
+/// # Errors
+/// If another process holds the folder, this host has not joined, or what is on disk cannot be read or written at the start. Later trouble
+/// is logged, and waited out.
+pub async fn run(dir: StateDir, mut shutdown: Shutdown) -> Result<(), RunError> {
+    let _lock = dir.lock()?;
+    let key = IdentityKey::load(&dir)?;
+    let mut state = State::load(&dir)?;
+    state.incarnation = state.incarnation.next();
+    state.store(&dir)?;
+    tracing::info!(
+        client = %state.client_id,
+        name = state.name,
+        group = %state.group,
+        revision = state.trust.document.revision.0,
+        incarnation = state.incarnation.0,
+        "begins"
+    );
+    let mut agent = Agent {
+        dir,
+        key,
+        state,
+        host: Host::of_process(),
+        tls: SessionTls::default(),
+    };
+    let mut backoff = Backoff::default();
+    loop {
+        let outcome = session(&mut agent, &mut shutdown).await;
+        let Some((ended, at_least)) = weigh(&agent, &outcome) else {
+            tracing::info!(client = %agent.state.client_id, "ends");
+            return Ok(());
+        };
+        let wait = at_least + backoff.next(ended, outcome.lasted, rand::random());
+        tracing::debug!(client = %agent.state.client_id, wait_ms = wait.as_millis(), "waits");
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = asked(&mut shutdown) => return Ok(()),
+        }
+    }
+}
+
+/// How a session ended, and how long to stay away at least; `None` if for ever.
+fn weigh(agent: &Agent, outcome: &Outcome) -> Option<(Ended, std::time::Duration)> {
+    let client = agent.state.client_id;
+    let zero = std::time::Duration::ZERO;
+    match &outcome.why {
+        Ok(End::Shutdown) => None,
+        Ok(End::Reconnect { wait }) => Some((Ended::Orderly, *wait)),
+        Ok(End::TrustChanged | End::Refresh) => Some((Ended::Orderly, zero)),
+        Ok(End::Closed) => {
+            tracing::info!(%client, "the controller ended the session");
+            Some((Ended::Orderly, zero))
+        }
+        Err(SessionError::Refused(refusal)) if refusal.is_unwanted() => {
+            tracing::error!(%client, %refusal, "the controller does not want this client; will ask again seldom");
+            Some((Ended::Unwanted, zero))
+        }
+        Err(error @ SessionError::NotProved(_)) => {
+            tracing::error!(%client, error = told(error), "somebody stands between this host and the controller");
+            Some((Ended::Fault, zero))
+        }
+        Err(error) => {
+            tracing::warn!(%client, error = told(error), "no session");
+            Some((Ended::Fault, zero))
+        }
+    }
+}
+
+/// Why an agent does not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The folder.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No signals.
+    #[error("cannot listen to signals")]
+    Signals(#[source] std::io::Error),
+}

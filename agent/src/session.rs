@@ -1,0 +1,125 @@
+//! One session on one connection: connect, prove, then act on what the controller says. When to come back is decided elsewhere.
+
+mod opening;
+mod serving;
+
+use std::time::Duration;
+
+use convoy_proto::documents::BadDocument;
+
+use crate::{
+    address::Address,
+    disk::{DiskError, StateDir},
+    greet::ANSWER_TIMEOUT,
+    hello::Host,
+    key::IdentityKey,
+    link::{LinkError, told_all},
+    refusal::Refusal,
+    run::{Shutdown, asked},
+    state::State,
+    tls::{SessionTls, TlsError},
+};
+
+/// What outlives a session.
+pub(crate) struct Agent {
+    pub(crate) dir: StateDir,
+    pub(crate) key: IdentityKey,
+    pub(crate) state: State,
+    pub(crate) host: Host,
+    pub(crate) tls: SessionTls,
+}
+
+impl Agent {
+    /// Saves, then believes.
+    pub(crate) fn store(&mut self, next: State) -> Result<(), DiskError> {
+        match next.store(&self.dir) {
+            Ok(()) => {
+                self.state = next;
+                Ok(())
+            }
+            Err(error) => {
+                // The last step of a write may fail when the new state is in place already. What is on disk is what counts.
+                if let Ok(state) = State::load(&self.dir) {
+                    self.state = state;
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// How a session ended.
+pub(crate) struct Outcome {
+    /// How long it stood, proven; `None` if it never was.
+    pub(crate) lasted: Option<Duration>,
+    /// Why it ended.
+    pub(crate) why: Result<End, SessionError>,
+}
+
+/// An orderly end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// This process is to stop.
+    Shutdown,
+    /// Another trust document is in force.
+    TrustChanged,
+    /// What this agent would say in a hello is not what it said.
+    Refresh,
+    /// The controller asks for a new connection, not before so long.
+    Reconnect { wait: Duration },
+    /// The controller ended the stream.
+    Closed,
+}
+
+/// One session, from the first byte to the last.
+pub(crate) async fn session(agent: &mut Agent, shutdown: &mut Shutdown) -> Outcome {
+    let opened = tokio::select! {
+        opened = opening::open(agent) => opened,
+        () = asked(shutdown) => return Outcome { lasted: None, why: Ok(End::Shutdown) },
+    };
+    match opened {
+        Ok(mut session) => {
+            let why = session.serve(agent, shutdown).await;
+            let lasted = Some(session.lasted());
+            if why.is_ok() {
+                session.leave().await;
+            }
+            Outcome { lasted, why }
+        }
+        Err(error) => Outcome {
+            lasted: None,
+            why: Err(error),
+        },
+    }
+}
+
+/// Why a session broke, or did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// No address answered as it must.
+    #[error("no connection to the controller: {}", told_all(.0))]
+    NoLink(Vec<(Address, LinkError)>),
+    /// No configuration.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No welcome.
+    #[error("no welcome within {} s", ANSWER_TIMEOUT.as_secs())]
+    Silent,
+    /// The controller said no.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The controller ended the stream before it had proved itself.
+    #[error("the server ended the session before it had proved itself")]
+    NoWelcome,
+    /// Somebody stands in between.
+    #[error(
+        "the server has not proved that it is the fleet's controller: somebody stands between this host and it, and nothing was sent"
+    )]
+    NotProved(#[source] BadDocument),
+    /// The controller does not read what this agent says.
+    #[error("the controller takes no more messages")]
+    Stuck,
+    /// What must be durable is not.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}

@@ -1,0 +1,165 @@
+//! The first half of a session: dial, say what is held, and have the controller prove itself. Nothing that it says is acted on before that.
+
+use convoy_proto::{
+    documents::{SignedRoot, chain_after, open_channel_proof, required_envelope},
+    v1,
+};
+use convoy_shared::{
+    envelope::Envelope,
+    proof::{Exporter, Nonce},
+    trust::ModeInForce,
+};
+use jiff::Timestamp;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{Agent, SessionError, serving::Session};
+use crate::{
+    clock::ControllerClock,
+    greet::ANSWER_TIMEOUT,
+    hello::{hello, nonce},
+    link::{Link, LinkError, told},
+    renew::is_expired,
+    state::State,
+    tls::{labelled, session_label},
+};
+
+/// Acknowledgments and reports on their way out.
+const OUTBOUND: usize = 64;
+
+/// Opens a session that has been proved.
+pub(super) async fn open(agent: &mut Agent) -> Result<Session, SessionError> {
+    let now = agent.state.now();
+    let mode = agent.state.mode(now);
+    if agent.state.is_stale(now) {
+        tracing::warn!(
+            client = %agent.state.client_id,
+            revision = agent.state.trust.document.revision.0,
+            expires_at = %agent.state.trust.document.expires_at,
+            "stale: the trust has expired, and is kept until the controller sends newer"
+        );
+    }
+    // A certificate that cannot be read would not have been loaded.
+    let was_expired = is_expired(agent.state.leaf(), now).unwrap_or(false);
+    let mut link = dial(agent, now, mode).await?;
+    let nonce = nonce();
+    let (outbound, requests) = mpsc::channel(OUTBOUND);
+    let first = v1::SessionRequest {
+        message: Some(v1::session_request::Message::Hello(hello(
+            &agent.state,
+            mode,
+            &nonce,
+            &agent.host,
+        ))),
+    };
+    outbound
+        .try_send(first)
+        .map_err(|_| SessionError::Stuck)?;
+    let exchange = async {
+        let mut inbound = link
+            .client
+            .session(ReceiverStream::new(requests))
+            .await?
+            .into_inner();
+        let first = inbound.message().await?;
+        Ok::<_, tonic::Status>((inbound, first))
+    };
+    let (inbound, first) = timeout(ANSWER_TIMEOUT, exchange)
+        .await
+        .map_err(|_| SessionError::Silent)?
+        .map_err(|status| SessionError::Refused(status.into()))?;
+    let Some(v1::session_response::Message::Welcome(welcome)) =
+        first.and_then(|response| response.message)
+    else {
+        return Err(SessionError::NoWelcome);
+    };
+    let (newer, signed) = prove(&agent.state, welcome, &nonce, &link.exporter)?;
+    let clock = ControllerClock::set(signed);
+    remember(agent, newer, signed)?;
+    tracing::info!(
+        client = %agent.state.client_id,
+        address = %link.address,
+        revision = agent.state.trust.document.revision.0,
+        ?mode,
+        handshake = ?link.handshake_kind,
+        "in session with the controller"
+    );
+    Ok(Session::new(
+        link,
+        outbound,
+        inbound,
+        clock,
+        mode,
+        was_expired,
+    ))
+}
+
+async fn dial(
+    agent: &mut Agent,
+    now: Timestamp,
+    mode: ModeInForce,
+) -> Result<Link, SessionError> {
+    let tls = agent.tls.for_state(&agent.state, &agent.key, now)?;
+    let protocols = labelled(&session_label(&agent.state, mode));
+    let mut failures = Vec::new();
+    for address in &agent.state.addresses {
+        match Link::open(address, &tls, &protocols).await {
+            Ok(link) => return Ok(link),
+            Err(error) => {
+                if let LinkError::Rejected(rejected) = &error {
+                    tracing::error!(
+                        client = %agent.state.client_id,
+                        revision = agent.state.trust.document.revision.0,
+                        %address,
+                        %rejected,
+                        fingerprint = tls.verifier().seen().map(|seen| tracing::field::display(seen.fingerprint)),
+                        "refused the server's certificate"
+                    );
+                }
+                failures.push((address.clone(), error));
+            }
+        }
+    }
+    Err(SessionError::NoLink(failures))
+}
+
+/// The roots that are new and the signed time, if this very channel ends at the fleet's controller.
+fn prove(
+    state: &State,
+    welcome: v1::Welcome,
+    nonce: &Nonce,
+    exporter: &Exporter,
+) -> Result<(Vec<SignedRoot>, Timestamp), SessionError> {
+    let proved = || {
+        let envelopes = welcome
+            .roots
+            .into_iter()
+            .map(Envelope::try_from)
+            .collect::<Result<Vec<_>, _>>()?;
+        let newer = chain_after(&state.root.root, envelopes)?;
+        let root = newer.last().map_or(&state.root.root, |signed| &signed.root);
+        let proof = required_envelope(welcome.channel_proof)?;
+        let signed = open_channel_proof(&proof, root, nonce, exporter)?;
+        Ok((newer, signed))
+    };
+    proved().map_err(SessionError::NotProved)
+}
+
+fn remember(
+    agent: &mut Agent,
+    newer: Vec<SignedRoot>,
+    signed: Timestamp,
+) -> Result<(), SessionError> {
+    let vital = !newer.is_empty();
+    let mut next = agent.state.clone();
+    next.prove(newer, signed);
+    match agent.store(next) {
+        Ok(()) => Ok(()),
+        // A full disk must not cut a client off: without the new time its lease ends earlier, and that is all.
+        Err(error) if !vital => {
+            tracing::warn!(client = %agent.state.client_id, error = told(&error), "cannot store the time of this proof");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}

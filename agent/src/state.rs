@@ -1,0 +1,445 @@
+//! What an agent knows, in one file: read all or nothing, with every signature checked again, and written in one durable step. The key
+//! is elsewhere.
+
+use convoy_proto::{
+    documents::{BadDocument, SignedRoot, chain_from, open_trust, required_envelope},
+    v1,
+};
+use convoy_shared::{
+    ack::Held,
+    certificate::{BadCertificate, client_of},
+    envelope::Envelope,
+    id::{BadId, ClientId, Digest, FleetId, GroupName, Incarnation},
+    root::Root,
+    trust::{ModeInForce, Trust, TrustDocument},
+};
+use jiff::Timestamp;
+use prost::Message as _;
+use rustls_pki_types::CertificateDer;
+
+use crate::{
+    address::{Address, BadAddress},
+    clock,
+    disk::{DiskError, StateDir},
+    verifier::TrustSnapshot,
+};
+
+/// The file.
+pub const FILE: &str = "state";
+
+/// A client: who it is, and what it trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Its id.
+    pub client_id: ClientId,
+    /// Its group: the audience of its documents.
+    pub group: GroupName,
+    /// What people call the host.
+    pub name: String,
+    /// The controller's addresses, best first. At least one.
+    pub addresses: Vec<Address>,
+    /// The roots before the one in force, oldest first. The first one is that of the join token, or its successor.
+    pub earlier_roots: Vec<SignedRoot>,
+    /// The root in force.
+    pub root: SignedRoot,
+    /// The trust document.
+    pub trust: SignedTrust,
+    /// The identity certificate and its issuers, leaf first. At least one.
+    pub identity: Vec<CertificateDer<'static>>,
+    /// The signed time of the last session whose channel proof held.
+    pub last_proof: Timestamp,
+    /// How often the agent has started.
+    pub incarnation: Incarnation,
+}
+
+/// A trust document and the envelope that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedTrust {
+    /// The exact signed bytes.
+    pub envelope: Envelope,
+    /// What they say.
+    pub document: TrustDocument,
+}
+
+impl SignedTrust {
+    /// Its revision and digest.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held {
+            revision: self.document.revision,
+            digest: self.envelope.digest(),
+        }
+    }
+}
+
+impl State {
+    /// Reads the state of a folder.
+    ///
+    /// # Errors
+    /// If there is none, or it is not exactly what was written.
+    pub fn load(dir: &StateDir) -> Result<Self, StateError> {
+        let bytes = dir.read(FILE)?.ok_or(StateError::Absent)?;
+        Self::from_bytes(&bytes).map_err(|why| StateError::Damaged {
+            path: dir.file(FILE).display().to_string(),
+            why,
+        })
+    }
+
+    /// Writes it to a folder, durably.
+    ///
+    /// # Errors
+    /// If it cannot be written. The older state is then still there.
+    pub fn store(&self, dir: &StateDir) -> Result<(), DiskError> {
+        dir.write(FILE, &self.to_bytes())
+    }
+
+    /// The fleet.
+    #[must_use]
+    pub const fn fleet_id(&self) -> FleetId {
+        self.root.root.fleet_id
+    }
+
+    /// The trust document's revision and digest.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        self.trust.held()
+    }
+
+    /// The trust at this moment.
+    #[must_use]
+    pub const fn trust(&self) -> Trust<'_> {
+        Trust {
+            document: &self.trust.document,
+            root: &self.root.root,
+            last_proof: self.last_proof,
+        }
+    }
+
+    /// The trust at this moment, to be kept.
+    #[must_use]
+    pub fn snapshot(&self) -> TrustSnapshot {
+        TrustSnapshot {
+            document: self.trust.document.clone(),
+            root: self.root.root.clone(),
+            last_proof: self.last_proof,
+        }
+    }
+
+    /// The effective time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        clock::now(self.last_proof)
+    }
+
+    /// The mode in force at `now`.
+    #[must_use]
+    pub fn mode(&self, now: Timestamp) -> ModeInForce {
+        self.trust().mode(now)
+    }
+
+    /// Whether the trust document or the root has expired at `now`. They are kept.
+    #[must_use]
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        now > self.trust.document.expires_at || now > self.root.root.expires_at
+    }
+
+    /// The identity certificate.
+    #[must_use]
+    pub fn leaf(&self) -> &[u8] {
+        self.identity.first().map_or(&[], |leaf| leaf.as_ref())
+    }
+
+    /// Takes roots that follow the one in force, and the time that was signed over a channel. A new root resets the time, which
+    /// otherwise only grows.
+    pub fn prove(&mut self, newer: Vec<SignedRoot>, signed: Timestamp) {
+        if newer.is_empty() {
+            self.last_proof = self.last_proof.max(signed);
+        } else {
+            self.last_proof = signed;
+        }
+        for next in newer {
+            self.earlier_roots
+                .push(std::mem::replace(&mut self.root, next));
+        }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let payload = StateFile {
+            client_id: self.client_id.as_bytes().to_vec(),
+            group: self.group.to_string(),
+            name: self.name.clone(),
+            addresses: self.addresses.iter().map(Address::to_string).collect(),
+            roots: self
+                .earlier_roots
+                .iter()
+                .chain([&self.root])
+                .map(|signed| signed.envelope.clone().into())
+                .collect(),
+            trust: Some(self.trust.envelope.clone().into()),
+            identity: self.identity.iter().map(|der| der.to_vec()).collect(),
+            last_proof_seconds: self.last_proof.as_second(),
+            last_proof_nanoseconds: self.last_proof.subsec_nanosecond(),
+            incarnation: self.incarnation.0,
+        }
+        .encode_to_vec();
+        let mut bytes = format!("{MAGIC}{FORMAT}\n").into_bytes();
+        bytes.extend_from_slice(Digest::of(&payload).as_bytes());
+        bytes.extend_from_slice(&payload);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, Damage> {
+        let rest = bytes.strip_prefix(MAGIC.as_bytes()).ok_or(Damage::NoState)?;
+        let end = rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .ok_or(Damage::NoState)?;
+        let (format, rest) = (&rest[..end], &rest[end + 1..]);
+        if format != FORMAT.as_bytes() {
+            let format = String::from_utf8_lossy(format).chars().take(20).collect();
+            return Err(Damage::OtherFormat(format));
+        }
+        let (sum, payload) = rest.split_at_checked(32).ok_or(Damage::Checksum)?;
+        if sum != Digest::of(payload).as_bytes() {
+            return Err(Damage::Checksum);
+        }
+        Self::from_file(StateFile::decode(payload).map_err(BadDocument::from)?)
+    }
+
+    fn from_file(file: StateFile) -> Result<Self, Damage> {
+        let envelopes = file
+            .roots
+            .into_iter()
+            .map(Envelope::try_from)
+            .collect::<Result<Vec<_>, _>>()?;
+        let first = envelopes.first().ok_or(Damage::Missing("roots"))?.digest();
+        let mut earlier_roots = chain_from(envelopes, first)?;
+        let root = earlier_roots.pop().ok_or(Damage::Missing("roots"))?;
+        let envelope = required_envelope(file.trust)?;
+        let document = open_by_any(&envelope, &earlier_roots, &root.root)?;
+        let group: GroupName = file.group.parse()?;
+        if document.audience != group {
+            return Err(Damage::Missing("a trust document for its group"));
+        }
+        let addresses = file
+            .addresses
+            .iter()
+            .map(|address| address.parse())
+            .collect::<Result<Vec<Address>, _>>()?;
+        if addresses.is_empty() {
+            return Err(Damage::Missing("addresses"));
+        }
+        let client_id = ClientId::from_bytes(&file.client_id)?;
+        let leaf = file.identity.first().ok_or(Damage::Missing("identity"))?;
+        if client_of(leaf, root.root.fleet_id)? != client_id {
+            return Err(Damage::Missing("an identity certificate of this client"));
+        }
+        Ok(Self {
+            client_id,
+            group,
+            name: file.name,
+            addresses,
+            earlier_roots,
+            root,
+            trust: SignedTrust { envelope, document },
+            identity: file.identity.into_iter().map(CertificateDer::from).collect(),
+            last_proof: Timestamp::new(file.last_proof_seconds, file.last_proof_nanoseconds)
+                .map_err(|_| Damage::Missing("last proof"))?,
+            incarnation: Incarnation(file.incarnation),
+        })
+    }
+}
+
+/// The document, if the root that was in force when it was issued, or a later one, vouches for it. A root that came later may have
+/// replaced the key that signed a document which nothing has replaced yet.
+fn open_by_any(
+    envelope: &Envelope,
+    earlier: &[SignedRoot],
+    newest: &Root,
+) -> Result<TrustDocument, BadDocument> {
+    let newest_says = open_trust(envelope, newest);
+    let fits = |document: &TrustDocument, root: &Root| document.root_version <= root.version;
+    match newest_says {
+        Ok(document) if fits(&document, newest) => Ok(document),
+        said => earlier
+            .iter()
+            .rev()
+            .find_map(|signed| {
+                open_trust(envelope, &signed.root)
+                    .ok()
+                    .filter(|document| fits(document, &signed.root))
+            })
+            .ok_or_else(|| said.err().unwrap_or(BadDocument::Missing("root_version"))),
+    }
+}
+
+const MAGIC: &str = "convoy-agent state ";
+const FORMAT: &str = "1";
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct StateFile {
+    #[prost(bytes = "vec", tag = "1")]
+    client_id: Vec<u8>,
+    #[prost(string, tag = "2")]
+    group: String,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(string, repeated, tag = "4")]
+    addresses: Vec<String>,
+    #[prost(message, repeated, tag = "5")]
+    roots: Vec<v1::Envelope>,
+    #[prost(message, optional, tag = "6")]
+    trust: Option<v1::Envelope>,
+    #[prost(bytes = "vec", repeated, tag = "7")]
+    identity: Vec<Vec<u8>>,
+    #[prost(int64, tag = "8")]
+    last_proof_seconds: i64,
+    #[prost(int32, tag = "9")]
+    last_proof_nanoseconds: i32,
+    #[prost(uint64, tag = "10")]
+    incarnation: u64,
+}
+
+/// Why there is no state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Never written.
+    #[error("this host has not joined a fleet: run `convoy-agent join TOKEN --state-dir …` first")]
+    Absent,
+    /// Not what was written.
+    #[error(
+        "{path} is damaged, and nothing is done with it: restore it from a backup, or join again with another --state-dir"
+    )]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        why: Damage,
+    },
+    /// The folder.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// What is wrong with a state file.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// Something else altogether.
+    #[error("it does not begin like a state file")]
+    NoState,
+    /// Of another agent.
+    #[error("it has format {0}, and this agent reads format {FORMAT} only: was a newer agent here?")]
+    OtherFormat(String),
+    /// Torn, or changed.
+    #[error("its checksum does not fit its content")]
+    Checksum,
+    /// Incomplete.
+    #[error("it lacks {0}")]
+    Missing(&'static str),
+    /// A document that is not to be believed.
+    #[error(transparent)]
+    Document(#[from] BadDocument),
+    /// A malformed identifier.
+    #[error(transparent)]
+    Id(#[from] BadId),
+    /// A malformed address.
+    #[error(transparent)]
+    Address(#[from] BadAddress),
+    /// A malformed identity certificate.
+    #[error(transparent)]
+    Certificate(#[from] BadCertificate),
+}
+
+#[cfg(test)]
+mod tests {
+    use convoy_shared::trust::Mode;
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::samples::Fleet;
+
+    fn folder() -> (tempfile::TempDir, StateDir) {
+        let parent = tempfile::tempdir().expect("a folder");
+        let dir = StateDir::create(&parent.path().join("s")).expect("made");
+        (parent, dir)
+    }
+
+    #[test]
+    fn a_state_is_read_as_it_was_written() {
+        let (_parent, dir) = folder();
+        assert!(matches!(State::load(&dir), Err(StateError::Absent)));
+        let state = Fleet::new().state();
+        state.store(&dir).expect("stored");
+        assert_eq!(State::load(&dir).expect("loaded"), state);
+    }
+
+    #[test]
+    fn every_changed_byte_and_every_cut_is_noticed() {
+        let bytes = Fleet::new().state().to_bytes();
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert!(State::from_bytes(&changed).is_err(), "changed at {at}");
+        }
+        for end in 0..bytes.len() {
+            assert!(State::from_bytes(&bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn damage_and_a_newer_format_are_never_an_empty_state() {
+        let (_parent, dir) = folder();
+        dir.write(FILE, b"").expect("written");
+        assert!(matches!(
+            State::load(&dir),
+            Err(StateError::Damaged { why: Damage::NoState, .. })
+        ));
+        dir.write(FILE, b"convoy-agent state 2\nwhatever").expect("written");
+        assert!(matches!(
+            State::load(&dir),
+            Err(StateError::Damaged { why: Damage::OtherFormat(_), .. })
+        ));
+    }
+
+    #[test]
+    fn a_state_with_a_right_checksum_and_a_wrong_signature_is_refused() {
+        let mut state = Fleet::new().state();
+        state.trust.envelope.signatures[0].signature[0] ^= 1;
+        assert!(matches!(
+            State::from_bytes(&state.to_bytes()),
+            Err(Damage::Document(BadDocument::Signature(_)))
+        ));
+    }
+
+    #[test]
+    fn a_document_outlives_the_policy_key_that_signed_it() {
+        let fleet = Fleet::new();
+        let mut state = fleet.state();
+        let earlier = state.last_proof - SignedDuration::from_hours(1);
+        state.prove(vec![fleet.next_root()], earlier);
+        assert_eq!(state.earlier_roots.len(), 1);
+        // A new root resets the time …
+        assert_eq!(state.last_proof, earlier);
+        state.prove(vec![], earlier - SignedDuration::from_hours(1));
+        // … which else only grows.
+        assert_eq!(state.last_proof, earlier);
+        assert_eq!(State::from_bytes(&state.to_bytes()).expect("valid"), state);
+    }
+
+    #[test]
+    fn off_ends_and_staleness_shows_by_the_time_given() {
+        let fleet = Fleet::new();
+        let mut state = fleet.state();
+        let lease = SignedDuration::from_hours(2);
+        state.trust = fleet.trust(9, Mode::Off { lease });
+        let start = state.last_proof;
+        assert_eq!(state.mode(start + lease), ModeInForce::Off);
+        assert_eq!(
+            state.mode(start + lease + SignedDuration::from_secs(1)),
+            ModeInForce::Verify
+        );
+        assert!(!state.is_stale(start));
+        assert!(state.is_stale(state.trust.document.expires_at + SignedDuration::from_secs(1)));
+    }
+}

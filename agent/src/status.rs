@@ -1,0 +1,139 @@
+//! What an agent is, for people and scripts, from what is on disk. Nobody is asked, and nothing is changed.
+
+use std::fmt;
+
+use convoy_shared::{
+    certificate::not_after,
+    trust::{Mode, ModeInForce},
+};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    disk::{DiskError, StateDir},
+    state::{State, StateError},
+};
+
+/// The status.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// UUID.
+    pub client_id: String,
+    /// UUID.
+    pub fleet_id: String,
+    /// What people call the host.
+    pub name: String,
+    /// The group.
+    pub group: String,
+    /// The controller's, best first.
+    pub addresses: Vec<String>,
+    /// Of the root in force.
+    pub root_version: u64,
+    /// Of the trust document.
+    pub trust_revision: u64,
+    /// SHA-256 of the trust document, hex.
+    pub trust_digest: String,
+    /// As the document orders: `verify` or `off`.
+    pub mode: &'static str,
+    /// Just now: `verify` or `off`.
+    pub mode_in_force: &'static str,
+    /// Numbers, ascending.
+    pub anchors: Vec<u64>,
+    /// The identity certificate's end; `None` if it cannot be read.
+    pub identity_expires_at: Option<Timestamp>,
+    /// The trust document's end.
+    pub trust_expires_at: Timestamp,
+    /// Whether the trust document or the root has expired.
+    pub stale: bool,
+    /// Signed time of the last proof.
+    pub last_proof: Timestamp,
+    /// How often the agent has started.
+    pub incarnation: u64,
+    /// Whether another process holds the state folder.
+    pub running: bool,
+}
+
+/// Reads the status of a folder.
+///
+/// # Errors
+/// If this host has not joined, or its state cannot be read.
+pub fn status(dir: &StateDir) -> Result<Status, StatusError> {
+    let state = State::load(dir)?;
+    let now = state.now();
+    Ok(Status {
+        client_id: state.client_id.to_string(),
+        fleet_id: state.fleet_id().to_string(),
+        name: state.name.clone(),
+        group: state.group.to_string(),
+        addresses: state.addresses.iter().map(ToString::to_string).collect(),
+        root_version: state.root.root.version.0,
+        trust_revision: state.trust.document.revision.0,
+        trust_digest: state.held().digest.to_string(),
+        mode: match state.trust.document.mode {
+            Mode::Verify => "verify",
+            Mode::Off { .. } => "off",
+        },
+        mode_in_force: match state.mode(now) {
+            ModeInForce::Verify => "verify",
+            ModeInForce::Off => "off",
+        },
+        anchors: state
+            .trust
+            .document
+            .anchors
+            .numbers()
+            .into_iter()
+            .map(|number| number.0)
+            .collect(),
+        identity_expires_at: not_after(state.leaf())
+            .ok()
+            .and_then(|seconds| Timestamp::from_second(seconds).ok()),
+        trust_expires_at: state.trust.document.expires_at,
+        stale: state.is_stale(now),
+        last_proof: state.last_proof,
+        incarnation: state.incarnation.0,
+        running: dir.is_held(),
+    })
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |what: &str, value: &dyn fmt::Display| writeln!(f, "{what:<16}{value}");
+        line("client", &self.client_id)?;
+        line("name", &self.name)?;
+        line("group", &self.group)?;
+        line("fleet", &self.fleet_id)?;
+        line("addresses", &self.addresses.join(", "))?;
+        line("root version", &self.root_version)?;
+        line("trust revision", &self.trust_revision)?;
+        line("trust digest", &self.trust_digest)?;
+        let stale = if self.stale { " (stale)" } else { "" };
+        line("trust until", &format_args!("{}{stale}", self.trust_expires_at))?;
+        let mode = if self.mode == self.mode_in_force {
+            self.mode.to_owned()
+        } else {
+            format!("{} (ordered: {})", self.mode_in_force, self.mode)
+        };
+        line("mode", &mode)?;
+        let anchors: Vec<_> = self.anchors.iter().map(u64::to_string).collect();
+        line("anchors", &anchors.join(", "))?;
+        match self.identity_expires_at {
+            Some(time) => line("identity until", &time)?,
+            None => line("identity until", &"cannot be read")?,
+        }
+        line("last proof", &self.last_proof)?;
+        line("starts", &self.incarnation)?;
+        line("running", &if self.running { "yes" } else { "no" })
+    }
+}
+
+/// Why there is no status.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The folder.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] StateError),
+}

@@ -1,0 +1,148 @@
+//! The verifier in real handshakes on the loopback.
+
+use std::sync::Arc;
+
+use convoy_shared::{
+    ack::HandshakeOutcome,
+    id::Generation,
+    label::Label,
+    trust::{Accepted, Mode},
+};
+use jiff::SignedDuration;
+use rustls::{ServerConfig, crypto::aws_lc_rs::default_provider, version::TLS13};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::{
+    address::Address,
+    check::handshake,
+    samples::{Fleet, Server},
+    state::State,
+    tls::{Resume, Tls},
+};
+
+const LABEL: Label = Label::Probe(Generation(1));
+
+/// Takes one connection, and says how its handshake ended.
+async fn listen(server: &Server) -> (Address, JoinHandle<Result<(), String>>) {
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .expect("TLS 1.3")
+        .with_no_client_auth()
+        .with_single_cert(server.chain.clone(), server.key())
+        .expect("a certificate");
+    let mut config = config;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("bound").to_string();
+    let task = tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.expect("a connection");
+        let shaken = TlsAcceptor::from(Arc::new(config)).accept(tcp).await;
+        shaken.map(|_| ()).map_err(|error| error.to_string())
+    });
+    (address.parse().expect("an address"), task)
+}
+
+fn tls(fleet: &Fleet, state: &State, policy: Policy) -> Tls {
+    Tls::client(policy, &state.identity, fleet.key(), Resume::Never).expect("a configuration")
+}
+
+async fn meet(server: &Server, tls: &Tls) -> (HandshakeOutcome, Result<(), String>) {
+    let (address, seen) = listen(server).await;
+    let outcome = handshake(&address, tls, &LABEL).await;
+    (outcome, seen.await.expect("no panic"))
+}
+
+#[tokio::test]
+async fn a_pinned_certificate_is_accepted_also_with_ca_true() {
+    for ca in [true, false] {
+        let mut fleet = Fleet::new();
+        fleet.server = Server::self_signed(ca);
+        let state = fleet.state();
+        let tls = tls(&fleet, &state, Policy::Trust(state.snapshot()));
+        let (outcome, seen) = meet(&fleet.server, &tls).await;
+        assert_eq!((outcome, seen), (HandshakeOutcome::Accepted, Ok(())));
+        let seen = tls.verifier().seen().expect("asked");
+        assert_eq!(seen.verdict, Ok(Accepted::By(convoy_shared::id::AnchorNumber(1))));
+        assert_eq!(seen.fingerprint, Digest::of(&fleet.server.chain[0]));
+    }
+}
+
+#[tokio::test]
+async fn another_certificate_is_refused_and_the_server_is_told() {
+    let fleet = Fleet::new();
+    let state = fleet.state();
+    let tls = tls(&fleet, &state, Policy::Trust(state.snapshot()));
+    let (outcome, seen) = meet(&Server::self_signed(true), &tls).await;
+    assert_eq!(outcome, HandshakeOutcome::Refused);
+    assert_eq!(seen, Err("received fatal alert: UnknownCA".to_owned()));
+    assert!(matches!(
+        tls.verifier().rejection(),
+        Some(Rejected::NoAnchor { .. })
+    ));
+}
+
+#[tokio::test]
+async fn off_accepts_any_certificate_until_its_lease_is_over() {
+    let fleet = Fleet::new();
+    let mut state = fleet.state();
+    let lease = SignedDuration::from_hours(1);
+    state.trust = fleet.trust(6, Mode::Off { lease });
+    let other = Server::self_signed(true);
+    let within = tls(&fleet, &state, Policy::Trust(state.snapshot()));
+    assert_eq!(meet(&other, &within).await.0, HandshakeOutcome::Accepted);
+    let forced = tls(&fleet, &state, Policy::force_verify(state.snapshot()));
+    assert_eq!(meet(&other, &forced).await.0, HandshakeOutcome::Refused);
+
+    state.last_proof = fleet.start() - lease * 2;
+    let after = tls(&fleet, &state, Policy::Trust(state.snapshot()));
+    assert_eq!(meet(&other, &after).await.0, HandshakeOutcome::Refused);
+    assert_eq!(meet(&fleet.server, &after).await.0, HandshakeOutcome::Accepted);
+}
+
+#[tokio::test]
+async fn a_certificate_without_its_key_is_accepted_in_no_mode() {
+    // The certificate of one server, and the key of another.
+    let fleet = Fleet::new();
+    let mut impostor = Server::self_signed(true);
+    let state = fleet.state();
+    let certified = rustls::sign::CertifiedKey::new(
+        fleet.server.chain.clone(),
+        rustls::crypto::aws_lc_rs::sign::any_supported_type(&impostor.key()).expect("a key"),
+    );
+    impostor.chain.clear();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .expect("TLS 1.3")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
+    for policy in [Policy::AcceptAny, Policy::Trust(state.snapshot())] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("bound").to_string();
+        let acceptor = TlsAcceptor::from(Arc::new(config.clone()));
+        let seen = tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.expect("a connection");
+            acceptor.accept(tcp).await.map(|_| ()).map_err(|error| error.to_string())
+        });
+        let tls = tls(&fleet, &state, policy);
+        let outcome = handshake(&address.parse().expect("an address"), &tls, &LABEL).await;
+        assert_eq!(outcome, HandshakeOutcome::Unreachable);
+        assert_eq!(
+            seen.await.expect("no panic"),
+            Err("received fatal alert: DecryptError".to_owned())
+        );
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_no_refusal() {
+    let fleet = Fleet::new();
+    let state = fleet.state();
+    let tls = tls(&fleet, &state, Policy::Trust(state.snapshot()));
+    let (address, seen) = listen(&fleet.server).await;
+    seen.abort();
+    drop(seen.await);
+    let outcome = handshake(&address, &tls, &LABEL).await;
+    assert_eq!(outcome, HandshakeOutcome::Unreachable);
+}

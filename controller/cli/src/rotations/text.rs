@@ -1,0 +1,333 @@
+//! A rotation as people look at it for a week: text only. The clock is an argument, and nothing is printed here.
+
+use convoy_proto::v1::{Phase, StepState};
+use jiff::Timestamp;
+
+use super::rotation::{GroupProgress, Missing, Rotation, Step};
+use crate::{
+    output::{self, Paint},
+    words::{self, counted, plain},
+};
+
+/// How many missing clients a status names.
+pub(super) const NAMED: usize = 50;
+/// Cells of a bar.
+const BAR: u32 = 24;
+
+/// All that matters, with at most `named` of the missing clients by name.
+pub(super) fn status(rotation: &Rotation, now: Timestamp, paint: Paint, named: usize) -> String {
+    let advice = match rotation.advice.as_str() {
+        "" => String::new(),
+        advice => format!("{} {}", paint.strong("Next:"), plain(advice)),
+    };
+    // The lists come last: a small terminal shows no more than begins it.
+    let mut parts = vec![
+        head(rotation, now, paint),
+        steps(rotation, paint),
+        progress(rotation),
+        advice,
+        missing(rotation, now, named),
+        waivers(rotation, now),
+        suspects(rotation, paint),
+    ];
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n\n")
+}
+
+fn head(rotation: &Rotation, now: Timestamp, paint: Paint) -> String {
+    let phase = rotation.phase.to_string();
+    let mut phase = match rotation.phase.value() {
+        Phase::Completed => paint.good(&phase),
+        Phase::Aborted | Phase::RolledBack => paint.bad(&phase),
+        Phase::Unspecified
+        | Phase::Planned
+        | Phase::PausingReplication
+        | Phase::Preparing
+        | Phase::Swapping
+        | Phase::Enforcing
+        | Phase::ResumingReplication => paint.strong(&phase),
+    };
+    if rotation.paused {
+        phase.push_str(&format!(", {}", paint.busy("paused")));
+    }
+    if let Some(since) = rotation.phase_since {
+        phase.push_str(&format!(", since {}", told(since, now)));
+    }
+    let mut lines = vec![
+        format!("Rotation   {}", paint.strong(&plain(&rotation.id))),
+        format!("Phase      {phase}"),
+        format!("Strategy   {}", rotation.strategy),
+        format!(
+            "Old        certificate {}, SHA-256 {}",
+            rotation.from_generation,
+            plain(&rotation.old_fingerprint)
+        ),
+        format!(
+            "New        certificate {}, SHA-256 {}",
+            rotation.to_generation,
+            plain(&rotation.new_fingerprint)
+        ),
+        format!("Trust      revision {}", rotation.trust_revision),
+    ];
+    if let Some(started) = rotation.started_at {
+        lines.push(format!("Started    {}", told(started, now)));
+    }
+    if let Some(ended) = rotation.ended_at {
+        lines.push(format!("Ended      {}", told(ended, now)));
+    }
+    if !rotation.reason.is_empty() {
+        lines.push(format!("Reason     {}", plain(&rotation.reason)));
+    }
+    lines.join("\n")
+}
+
+fn told(instant: Timestamp, now: Timestamp) -> String {
+    format!(
+        "{} ({})",
+        words::instant(Some(instant)),
+        words::relative(instant, now)
+    )
+}
+
+fn steps(rotation: &Rotation, paint: Paint) -> String {
+    let lines: Vec<String> = rotation
+        .steps
+        .iter()
+        .map(|step| one_step(step, paint))
+        .collect();
+    lines.join("\n")
+}
+
+fn one_step(step: &Step, paint: Paint) -> String {
+    let title = format!("{} {}", step.number, plain(&step.title));
+    match step.state.value() {
+        StepState::Done => format!("  {} {title}", paint.good("[x]")),
+        StepState::Active => format!("  {} {}", paint.busy("[>]"), paint.strong(&title)),
+        StepState::Skipped => format!("  [-] {title} (skipped)"),
+        StepState::Pending | StepState::Unspecified => format!("  [ ] {title}"),
+    }
+}
+
+fn progress(rotation: &Rotation) -> String {
+    let mut lines = vec![format!(
+        "{}: received {}, applied {}, proved {}, confirmed {} (a shut gate waited for {} at most)",
+        counted(rotation.clients, "client"),
+        rotation.received,
+        rotation.applied,
+        rotation.proved,
+        rotation.confirmed,
+        rotation.waited_for,
+    )];
+    if rotation.expected_back > 0 {
+        lines.push(format!(
+            "{} of {} that were connected at the swap are back on the new certificate",
+            rotation.returned, rotation.expected_back
+        ));
+    }
+    if !rotation.groups.is_empty() {
+        lines.push(output::rows(rotation.groups.iter().map(|group| {
+            let of = group.clients;
+            [
+                group.group.clone(),
+                bar(group),
+                format!("applied {}/{of}", group.applied),
+                format!("proved {}/{of}", group.proved),
+                format!("confirmed {}/{of}", group.confirmed),
+            ]
+        })));
+        lines.push("  (- applied, = proved, # confirmed)".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// A cell is filled only when its whole share is reached, so that a full bar means everyone.
+fn bar(group: &GroupProgress) -> String {
+    let mut bar = String::from("[");
+    for cell in 1..=BAR {
+        let reached = |count: u32| {
+            group.clients > 0
+                && u64::from(cell) * u64::from(group.clients) <= u64::from(count) * u64::from(BAR)
+        };
+        bar.push(if reached(group.confirmed) {
+            '#'
+        } else if reached(group.proved) {
+            '='
+        } else if reached(group.applied) {
+            '-'
+        } else {
+            '.'
+        });
+    }
+    bar.push(']');
+    bar
+}
+
+fn missing(rotation: &Rotation, now: Timestamp, named: usize) -> String {
+    if rotation.missing_count == 0 {
+        return String::new();
+    }
+    let shown: Vec<&Missing> = rotation.missing.iter().take(named).collect();
+    let mut text = format!("Waiting for {}", counted(rotation.missing_count, "client"));
+    if !shown.is_empty() {
+        text.push('\n');
+        text.push_str(&output::rows(shown.iter().map(|client| {
+            [
+                client.name.clone(),
+                client.group.clone(),
+                match client.evidence.to_string().as_str() {
+                    "none" => "nothing yet".to_owned(),
+                    evidence => evidence.to_owned(),
+                },
+                match client.connected {
+                    true => "connected".to_owned(),
+                    false => format!("last seen {}", words::seen(false, client.last_seen, now)),
+                },
+            ]
+        })));
+    }
+    let unnamed = rotation
+        .missing_count
+        .saturating_sub(u32::try_from(shown.len()).unwrap_or(u32::MAX));
+    if unnamed > 0 {
+        text.push_str(&format!(
+            "\n  and {unnamed} more (-o json names up to 1000)"
+        ));
+    }
+    text
+}
+
+fn waivers(rotation: &Rotation, now: Timestamp) -> String {
+    if rotation.waivers.is_empty() {
+        return String::new();
+    }
+    let rows = output::rows(rotation.waivers.iter().map(|waiver| {
+        [
+            waiver.client_name.clone(),
+            match (waiver.expired, waiver.until) {
+                (true, _) => "expired: waited for again".to_owned(),
+                (false, Some(until)) => format!("until {}", told(until, now)),
+                (false, None) => "until further notice".to_owned(),
+            },
+            waiver.reason.clone(),
+            format!("by {}", waiver.actor),
+        ]
+    }));
+    format!("Not waited for\n{rows}")
+}
+
+fn suspects(rotation: &Rotation, paint: Paint) -> String {
+    if rotation.suspects.is_empty() {
+        return String::new();
+    }
+    let rows = output::rows(
+        rotation
+            .suspects
+            .iter()
+            .map(|suspect| [suspect.name.clone(), suspect.suspicion.clone()]),
+    );
+    format!(
+        "{}\n{rows}",
+        paint.bad("Do not count until they show otherwise")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::rotation::examples, *};
+
+    fn now() -> Timestamp {
+        "2026-08-01T13:00:00Z".parse().unwrap()
+    }
+
+    fn preparing() -> Rotation {
+        examples::preparing().try_into().unwrap()
+    }
+
+    #[test]
+    fn the_status_of_a_running_rotation() {
+        assert_eq!(
+            status(&preparing(), now(), Paint::Plain, NAMED),
+            "\
+Rotation   0198c2f0-0000-7000-8000-000000000001
+Phase      Preparing, since 2026-08-01 10:01:00 UTC (2 h ago)
+Strategy   overlap
+Old        certificate 1, SHA-256 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+New        certificate 2, SHA-256 bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
+Trust      revision 5
+Started    2026-08-01 10:00:00 UTC (3 h ago)
+
+  [-] 1 Break the replication relationship (skipped)
+  [x] 2 Disable server certificate verification
+  [>] 3 Wait for all clients to receive the updated policy
+  [ ] 4 Update the server certificate
+  [ ] 5 Enable server certificate verification again
+  [ ] 6 Wait for all clients to receive the updated policy
+  [ ] 7 Restore the replication relationship
+
+5 clients: received 4, applied 4, proved 3, confirmed 0 (a shut gate waited for 4 at most)
+  berlin   [========================]  applied 2/2  proved 2/2  confirmed 0/2
+  default  [========--------........]  applied 2/3  proved 1/3  confirmed 0/3
+  (- applied, = proved, # confirmed)
+
+Next: Look at pc-2: it does not verify the controller's certificate.
+
+Waiting for 1 client
+  pc-2  default  applied  last seen 3 h ago
+
+Not waited for
+  pc-3  until 2026-08-08 10:00:00 UTC (in 6 days)  on holiday  by root
+
+Do not count until they show otherwise
+  pc-2  accepted a decoy"
+        );
+    }
+
+    #[test]
+    fn what_does_not_apply_is_not_shown() {
+        let mut rotation = preparing();
+        rotation.missing.clear();
+        rotation.missing_count = 0;
+        rotation.waivers.clear();
+        rotation.suspects.clear();
+        rotation.advice.clear();
+        let text = status(&rotation, now(), Paint::Plain, NAMED);
+        assert!(
+            text.ends_with("(- applied, = proved, # confirmed)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn many_missing_are_counted_rather_than_named() {
+        let mut rotation = preparing();
+        rotation.missing = vec![rotation.missing[0].clone(); 5];
+        rotation.missing_count = 1_200;
+        let text = missing(&rotation, now(), 2);
+        assert_eq!(text.lines().count(), 4);
+        assert!(
+            text.ends_with("  and 1198 more (-o json names up to 1000)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_bar_is_full_only_when_nobody_is_missing() {
+        let group = |clients, confirmed| GroupProgress {
+            group: "g".to_owned(),
+            clients,
+            applied: confirmed,
+            proved: confirmed,
+            confirmed,
+        };
+        assert_eq!(bar(&group(1_000, 999)), format!("[{}.]", "#".repeat(23)));
+        assert_eq!(bar(&group(1_000, 1_000)), format!("[{}]", "#".repeat(24)));
+        assert_eq!(bar(&group(0, 0)), format!("[{}]", ".".repeat(24)));
+    }
+
+    #[test]
+    fn colour_marks_what_matters_and_only_where_wanted() {
+        let text = status(&preparing(), now(), Paint::Color, NAMED);
+        assert!(text.contains("\x1b[32m[x]\x1b[0m 2 Disable"), "{text}");
+        assert!(!status(&preparing(), now(), Paint::Plain, NAMED).contains('\x1b'));
+    }
+}

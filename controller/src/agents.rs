@@ -1,0 +1,301 @@
+//! The agent protocol's server: greeting, joining, renewing, and the opening of sessions. What a session then does lives in `session`.
+
+mod duty;
+mod session;
+
+use std::sync::Arc;
+
+use convoy_fleet::{
+    client::ClientNumber, decide::Command, event::Actor, refusal::Refusal, state::Fleet,
+};
+use convoy_proto::{
+    documents::read_32,
+    v1::{
+        GreetRequest, GreetResponse, JoinRequest, JoinResponse, RenewIdentityRequest,
+        RenewIdentityResponse, SessionRequest, SessionResponse, agent_service_server,
+    },
+};
+use convoy_shared::{
+    id::{ClientId, TokenId},
+    proof::join_message,
+};
+use rustls_pki_types::CertificateDer;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use crate::{
+    api::status,
+    authority::{IDENTITY_VALIDITY, IdentityRequest},
+    checks::Checks,
+    clock, documents,
+    keeper::Keeper,
+    keys::FleetKeys,
+    peer::{Identity, Peer},
+    sessions::Sessions,
+};
+
+/// The agent protocol's server.
+pub struct Agents {
+    /// The state.
+    pub keeper: Keeper,
+    /// Signs identities and channel proofs.
+    pub keys: Arc<FleetKeys>,
+    /// Checks under way.
+    pub checks: Arc<Checks>,
+    /// Open sessions.
+    pub sessions: Arc<Sessions>,
+}
+
+/// A handle that tonic serves.
+#[derive(Clone)]
+pub struct AgentsService(pub Arc<Agents>);
+
+#[async_trait]
+impl agent_service_server::AgentService for AgentsService {
+    async fn greet(
+        &self,
+        request: Request<GreetRequest>,
+    ) -> Result<Response<GreetResponse>, Status> {
+        let peer = peer(&request)?;
+        let nonce = read_32(&request.get_ref().nonce, "nonce")
+            .map_err(|bad| status::invalid("nonce", &bad))?;
+        let fleet = self.0.keeper.read();
+        let founded = fleet
+            .founded()
+            .ok_or_else(|| status::refused(&Refusal::NotFounded))?;
+        let proof = documents::prove_channel(
+            &self.0.keys,
+            founded.fleet,
+            nonce,
+            peer.exporter,
+            clock::now(),
+        );
+        Ok(Response::new(GreetResponse {
+            roots: founded
+                .roots
+                .iter()
+                .map(|root| root.envelope.clone().into())
+                .collect(),
+            channel_proof: Some(proof.into()),
+        }))
+    }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let peer = peer(&request)?;
+        self.0
+            .join(&peer, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn renew_identity(
+        &self,
+        request: Request<RenewIdentityRequest>,
+    ) -> Result<Response<RenewIdentityResponse>, Status> {
+        let peer = peer(&request)?;
+        self.0
+            .renew(&peer, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    type SessionStream = ReceiverStream<Result<SessionResponse, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let peer = peer(&request)?;
+        let identity = identity(&peer)?;
+        let (outbound, stream) = mpsc::channel(4);
+        let agents = Arc::clone(&self.0);
+        tokio::spawn(session::run(
+            agents,
+            peer,
+            identity,
+            request.into_inner(),
+            outbound,
+        ));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+impl Agents {
+    async fn join(&self, peer: &Peer, request: JoinRequest) -> Result<JoinResponse, Status> {
+        let token_id = TokenId::from_bytes(&request.token_id)
+            .map_err(|bad| status::invalid("token_id", &bad))?;
+        let name = host_name(&request.name)?;
+        let asked = IdentityRequest::read(&request.certificate_request)
+            .map_err(|bad| status::invalid("certificate_request", &bad))?;
+        {
+            let fleet = self.keeper.read();
+            let founded = fleet
+                .founded()
+                .ok_or_else(|| status::refused(&Refusal::NotFounded))?;
+            let token = fleet
+                .token(token_id)
+                .ok_or_else(|| status::refused(&Refusal::UnknownToken(token_id)))?;
+            let message = join_message(
+                founded.fleet,
+                token_id,
+                &request.certificate_request,
+                &peer.exporter,
+            );
+            if !token.public_key.verify(&message, &request.token_signature) {
+                tracing::warn!(token = %token_id, name, "somebody tried to join with a token's id but without its secret");
+                return Err(status::refused(&Refusal::UnknownToken(token_id)));
+            }
+        }
+        let now = clock::now();
+        let command = Command::Join {
+            token: token_id,
+            id: ClientId::new(uuid::Uuid::new_v4()),
+            key: asked.key(),
+            name: name.clone(),
+            agent_version: request.agent_version.chars().take(64).collect(),
+            identity_expires_at: now.checked_add(IDENTITY_VALIDITY).unwrap_or(now),
+        };
+        if let Err(error) = self.keeper.command(command, Actor::Stranger, None).await {
+            tracing::warn!(token = %token_id, name, %error, "a host may not join");
+            return Err(status::from_keeper(&error));
+        }
+        let client = self
+            .keeper
+            .read()
+            .client_by_key(&asked.key())
+            .ok_or_else(|| Status::internal("the client that has joined is not in the roster"))?;
+        let certificates = self.issue(client, &asked)?;
+        let fleet = self.keeper.read();
+        let (record, trust) = record_and_trust(&fleet, client)?;
+        Ok(JoinResponse {
+            client_id: record.id.as_bytes().to_vec().into(),
+            certificates,
+            trust: Some(trust.envelope.clone().into()),
+            group: record.group.to_string(),
+        })
+    }
+
+    async fn renew(
+        &self,
+        peer: &Peer,
+        request: RenewIdentityRequest,
+    ) -> Result<RenewIdentityResponse, Status> {
+        let identity = identity(peer)?;
+        if peer.bridged {
+            return Err(status::failed(
+                "BRIDGED",
+                "this connection is served an old certificate: take the new trust first, then renew",
+            ));
+        }
+        let asked = IdentityRequest::read(&request.certificate_request)
+            .map_err(|bad| status::invalid("certificate_request", &bad))?;
+        let recorded = self
+            .keeper
+            .read()
+            .client(identity.client)
+            .map(|client| client.key);
+        if recorded != Some(asked.key()) {
+            return Err(status::invalid(
+                "certificate_request",
+                &"it is for another key than the one that the roster records",
+            ));
+        }
+        let certificates = self.issue(identity.client, &asked)?;
+        let now = clock::now();
+        let command = Command::IssueIdentity {
+            client: identity.client,
+            expires_at: now.checked_add(IDENTITY_VALIDITY).unwrap_or(now),
+        };
+        self.keeper
+            .command(command, Actor::Clients, None)
+            .await
+            .map_err(|error| status::from_keeper(&error))?;
+        tracing::info!(client = identity.client, "identity renewed");
+        Ok(RenewIdentityResponse { certificates })
+    }
+
+    /// An identity certificate and its issuer.
+    fn issue(
+        &self,
+        client: ClientNumber,
+        asked: &IdentityRequest,
+    ) -> Result<Vec<bytes::Bytes>, Status> {
+        let fleet = self.keeper.read();
+        let founded = fleet
+            .founded()
+            .ok_or_else(|| status::refused(&Refusal::NotFounded))?;
+        let record = fleet
+            .client(client)
+            .ok_or_else(|| status::refused(&Refusal::NoSuchClient))?;
+        let ca = CertificateDer::from(founded.client_ca.as_slice());
+        let certificate = asked
+            .issue(
+                &ca,
+                &self.keys.client_ca,
+                founded.fleet,
+                record.id,
+                clock::now(),
+            )
+            .map_err(|error| {
+                tracing::error!(%error, "cannot issue an identity certificate");
+                Status::internal(
+                    "the identity certificate cannot be issued; the controller's log says why",
+                )
+            })?;
+        Ok(vec![certificate.to_vec().into(), ca.to_vec().into()])
+    }
+}
+
+fn peer<T>(request: &Request<T>) -> Result<Arc<Peer>, Status> {
+    request
+        .extensions()
+        .get::<Arc<Peer>>()
+        .cloned()
+        .ok_or_else(|| Status::internal("no peer on this connection"))
+}
+
+/// Who the peer is, if it may act as a client.
+fn identity(peer: &Peer) -> Result<Identity, Status> {
+    let identity = peer.identity.ok_or_else(|| {
+        status::unauthenticated(
+            "CLIENT_CERTIFICATE_REQUIRED",
+            "this needs the certificate of a client of this fleet; join first with `convoy-agent join`",
+        )
+    })?;
+    if identity.decommissioned {
+        return Err(status::refused(&Refusal::ClientDecommissioned));
+    }
+    Ok(identity)
+}
+
+fn record_and_trust(
+    fleet: &Fleet,
+    client: ClientNumber,
+) -> Result<
+    (
+        &convoy_fleet::client::Client,
+        &convoy_fleet::state::GroupTrust,
+    ),
+    Status,
+> {
+    let record = fleet
+        .client(client)
+        .ok_or_else(|| status::refused(&Refusal::NoSuchClient))?;
+    let group = fleet
+        .group(&record.group)
+        .ok_or_else(|| status::refused(&Refusal::NoSuchGroup(record.group.clone())))?;
+    Ok((record, &group.trust))
+}
+
+fn host_name(name: &str) -> Result<String, Status> {
+    let length = name.chars().count();
+    if (1..=253).contains(&length) && !name.chars().any(char::is_control) {
+        Ok(name.to_owned())
+    } else {
+        Err(status::invalid(
+            "name",
+            &"a host's name has 1 to 253 characters and no control characters",
+        ))
+    }
+}

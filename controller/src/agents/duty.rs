@@ -1,0 +1,108 @@
+//! What a session owes its client just now: a question to the state, asked again after every change. Nothing is sent here.
+
+use convoy_fleet::{
+    client::{ClientNumber, ClientState},
+    event::Purpose,
+    rotation::{Phase, Rotation, Strategy},
+    state::Fleet,
+};
+use convoy_shared::{ack::Held, envelope::Envelope};
+
+use crate::{checks::Wanted, peer::Peer};
+
+/// What a session knows of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stand<'a> {
+    pub(super) client: ClientNumber,
+    pub(super) peer: &'a Peer,
+    /// The client's certificate has expired.
+    pub(super) expired: bool,
+    /// The document that the client named when it opened the session.
+    pub(super) began_with: Held,
+    /// The newest that it said to have in force.
+    pub(super) held: Held,
+    /// The newest that was sent to it.
+    pub(super) sent: Option<Held>,
+}
+
+/// What is owed.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Owed {
+    /// The client was removed from the roster.
+    Farewell,
+    /// It is served another certificate now.
+    ReconnectAfterSwap,
+    /// Only a full handshake says anything.
+    ReconnectInFull,
+    /// Its group's trust document.
+    Trust(Held, Envelope),
+    /// A check, with this document in force.
+    Check(Held, Wanted),
+    /// Nothing.
+    Nothing,
+}
+
+pub(super) fn owed(fleet: &Fleet, stand: &Stand<'_>) -> Owed {
+    let Some(record) = fleet.client(stand.client) else {
+        return Owed::Farewell;
+    };
+    if record.state == ClientState::Decommissioned {
+        return Owed::Farewell;
+    }
+    let Some(group) = fleet.group(&record.group) else {
+        return Owed::Nothing;
+    };
+    let trust = &group.trust;
+    if trust.held != stand.held && stand.sent != Some(trust.held) {
+        return Owed::Trust(trust.held, trust.envelope.clone());
+    }
+    let choice = fleet.certificate_for(stand.peer.anchors.as_deref());
+    if choice.is_some_and(|choice| choice.generation != stand.peer.served) {
+        return Owed::ReconnectAfterSwap;
+    }
+    // After it has applied a document the agent comes back by itself: only a session that began with it shows anything.
+    if stand.began_with != trust.held
+        || stand.held != trust.held
+        || stand.expired
+        || record.state != ClientState::Active
+    {
+        return Owed::Nothing;
+    }
+    let (Purpose::Prepare(id) | Purpose::Enforce(id)) = trust.purpose else {
+        return Owed::Nothing;
+    };
+    let Some(rotation) = fleet.rotation(id) else {
+        return Owed::Nothing;
+    };
+    let suspected = record.suspicion.is_some();
+    if matches!(trust.purpose, Purpose::Prepare(_)) {
+        return match to_prove(rotation, stand.client, suspected) {
+            Some(wanted) => Owed::Check(trust.held, wanted),
+            None => Owed::Nothing,
+        };
+    }
+    if (rotation.confirmed.contains(stand.client) && !suspected)
+        || stand.peer.bridged
+        || stand.peer.served != rotation.to
+    {
+        Owed::Nothing
+    } else if stand.peer.full {
+        Owed::Check(trust.held, Wanted::Refusal)
+    } else {
+        Owed::ReconnectInFull
+    }
+}
+
+fn to_prove(rotation: &Rotation, client: ClientNumber, suspected: bool) -> Option<Wanted> {
+    if !rotation.candidate_held || !matches!(rotation.phase, Phase::Preparing | Phase::Swapping) {
+        return None;
+    }
+    let (shown, wanted) = match rotation.strategy {
+        Strategy::Overlap => (rotation.proved.contains(client), Wanted::Proof(rotation.to)),
+        Strategy::Toggle => (
+            rotation.applied.contains(client) && rotation.relaxed.contains(client),
+            Wanted::Relaxation,
+        ),
+    };
+    (!shown || suspected).then_some(wanted)
+}

@@ -1,0 +1,529 @@
+//! One session of one client: hello, proof, then whatever is owed until it ends. What is owed is decided in `duty`, and what counts in the fleet.
+
+use std::{sync::Arc, time::Duration};
+
+use convoy_fleet::{client::ClientState, statement::Statement};
+use convoy_proto::{
+    agent::{PROTOCOL_VERSION, read_check_token, read_held, read_trust_ack},
+    documents::read_32,
+    time::timestamp,
+    v1::{self, SessionRequest, SessionResponse, session_request, session_response},
+};
+use convoy_shared::{
+    ack::{AckOutcome, HandshakeOutcome, Held},
+    envelope::Envelope,
+    id::{Incarnation, InstanceId, RootVersion},
+    proof::Nonce,
+    trust::ModeInForce,
+};
+use jiff::SignedDuration;
+use rand::Rng as _;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout},
+};
+use tonic::{Status, Streaming};
+
+use super::{
+    Agents,
+    duty::{Owed, Stand, owed},
+};
+use crate::{
+    api::status,
+    checks::{OpenCheck, Report, Verdict, Wanted},
+    clock, documents,
+    keeper::Heads,
+    peer::{Identity, Peer},
+    sessions::Session,
+    tls::closing_window,
+};
+
+/// How long a client may take to say hello, or to take a message.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a check may take until the client reports.
+const REPORT: Duration = Duration::from_secs(40);
+/// How long the controller's own sight may come after the report.
+const SIGHT: Duration = Duration::from_secs(8);
+/// A check without a result is asked for again after so long, doubled each time.
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
+/// Copies of one client are told to stay away for so long, so that they do not chase each other.
+const COPIES: SignedDuration = SignedDuration::from_secs(30);
+
+type Outbound = mpsc::Sender<Result<SessionResponse, Status>>;
+
+struct Hello {
+    nonce: Nonce,
+    incarnation: Incarnation,
+    instance: InstanceId,
+    root_version: RootVersion,
+    held: Held,
+    mode: ModeInForce,
+    agent_version: String,
+}
+
+/// Runs a session to its end.
+pub(super) async fn run(
+    agents: Arc<Agents>,
+    peer: Arc<Peer>,
+    identity: Identity,
+    mut inbound: Streaming<SessionRequest>,
+    outbound: Outbound,
+) {
+    let hello = match timeout(PATIENCE, hello(&mut inbound)).await {
+        Ok(Ok(hello)) => hello,
+        Ok(Err(refused)) => {
+            drop(outbound.send(Err(refused)).await);
+            return;
+        }
+        Err(_) => return,
+    };
+    let client = identity.client;
+    let mut talk = Talk {
+        session: agents.sessions.open(client),
+        heads: agents.keeper.heads(),
+        agents,
+        peer,
+        identity,
+        outbound,
+        began_with: hello.held,
+        held: hello.held,
+        sent: None,
+        check: None,
+        again: AGAIN,
+        not_before: None,
+        swap_at: None,
+    };
+    let ended = talk.run(hello, &mut inbound).await;
+    if let Err(End::Refused(refused)) = ended {
+        drop(talk.outbound.send(Err(refused)).await);
+    }
+    if talk.session.is_newest() {
+        drop(
+            talk.agents
+                .keeper
+                .state(client, Statement::Disconnected)
+                .await,
+        );
+    }
+}
+
+/// Why a session ends.
+enum End {
+    /// The client has gone, or was told to come back.
+    Over,
+    /// The client is told why.
+    Refused(Status),
+}
+
+impl From<Status> for End {
+    fn from(status: Status) -> Self {
+        Self::Refused(status)
+    }
+}
+
+struct Talk {
+    agents: Arc<Agents>,
+    peer: Arc<Peer>,
+    identity: Identity,
+    session: Session,
+    heads: watch::Receiver<Heads>,
+    outbound: Outbound,
+    began_with: Held,
+    held: Held,
+    sent: Option<Held>,
+    check: Option<Running>,
+    again: Duration,
+    /// No check before this.
+    not_before: Option<Instant>,
+    /// When to part after the swap: drawn once, so that not all come at once.
+    swap_at: Option<Instant>,
+}
+
+struct Running {
+    open: OpenCheck,
+    until: Instant,
+    reported: bool,
+}
+
+enum Woken {
+    Said(SessionRequest),
+    Changed,
+}
+
+impl Talk {
+    async fn run(
+        &mut self,
+        hello: Hello,
+        inbound: &mut Streaming<SessionRequest>,
+    ) -> Result<(), End> {
+        self.welcome(&hello).await?;
+        self.state(Statement::Connected {
+            incarnation: hello.incarnation,
+            instance: hello.instance,
+            held: hello.held,
+            mode: hello.mode,
+            agent_version: hello.agent_version,
+            served: self.peer.served,
+        })
+        .await?;
+        loop {
+            self.conclude().await?;
+            self.give_what_is_owed().await?;
+            match self.wake(inbound).await? {
+                Woken::Said(message) => self.receive(message).await?,
+                Woken::Changed => {}
+            }
+        }
+    }
+
+    async fn welcome(&self, hello: &Hello) -> Result<(), End> {
+        let welcome = {
+            let fleet = self.agents.keeper.read();
+            let founded = fleet
+                .founded()
+                .ok_or_else(|| Status::internal("no fleet"))?;
+            let proof = documents::prove_channel(
+                &self.agents.keys,
+                founded.fleet,
+                hello.nonce,
+                self.peer.exporter,
+                clock::now(),
+            );
+            v1::Welcome {
+                channel_proof: Some(proof.into()),
+                roots: founded
+                    .roots
+                    .iter()
+                    .filter(|root| root.root.version > hello.root_version)
+                    .map(|root| root.envelope.clone().into())
+                    .collect(),
+            }
+        };
+        self.send(session_response::Message::Welcome(welcome)).await
+    }
+
+    /// Waits for a message, or for something that may change what is owed.
+    async fn wake(&mut self, inbound: &mut Streaming<SessionRequest>) -> Result<Woken, End> {
+        let seen = self.heads.borrow_and_update().structure;
+        let timer = [
+            self.check.as_ref().map(|check| check.until),
+            self.not_before,
+            self.swap_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        let heads = &mut self.heads;
+        let structure = async {
+            loop {
+                if heads.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                if heads.borrow_and_update().structure != seen {
+                    break;
+                }
+            }
+        };
+        let check = self.check.as_ref();
+        let sight = async {
+            match check {
+                Some(check) => check.open.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let time = async {
+            match timer {
+                Some(timer) => sleep_until(timer).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            message = inbound.message() => match message {
+                Ok(Some(message)) => Ok(Woken::Said(message)),
+                Ok(None) | Err(_) => Err(End::Over),
+            },
+            () = self.session.replaced() => Err(self.replaced().await),
+            () = structure => Ok(Woken::Changed),
+            () = sight => Ok(Woken::Changed),
+            () = time => Ok(Woken::Changed),
+        }
+    }
+
+    async fn receive(&mut self, request: SessionRequest) -> Result<(), End> {
+        match request.message {
+            Some(session_request::Message::TrustAck(ack)) => {
+                let (held, outcome) =
+                    read_trust_ack(ack).map_err(|bad| status::invalid("trust_ack", &bad))?;
+                match outcome {
+                    AckOutcome::Received => self.state(Statement::Received(held)).await,
+                    AckOutcome::Applied => {
+                        self.held = held;
+                        self.state(Statement::Applied(held)).await
+                    }
+                    AckOutcome::Refused(reason) => {
+                        tracing::warn!(client = self.identity.client, revision = %held.revision, reason, "client refuses a trust document");
+                        Ok(())
+                    }
+                }
+            }
+            Some(session_request::Message::CheckReport(report)) => self.take_report(&report),
+            Some(session_request::Message::Hello(_)) => {
+                Err(status::invalid("hello", &"a session has one hello, and it comes first").into())
+            }
+            None => {
+                tracing::warn!(
+                    client = self.identity.client,
+                    "a message of a newer agent was ignored"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn take_report(&mut self, report: &v1::CheckReport) -> Result<(), End> {
+        let outcome = |wire: v1::HandshakeOutcome, field| {
+            HandshakeOutcome::try_from(wire).map_err(|bad| status::invalid(field, &bad))
+        };
+        let token =
+            read_check_token(&report.token).map_err(|bad| status::invalid("token", &bad))?;
+        let said = Report {
+            held: read_held(report.trust.clone()).map_err(|bad| status::invalid("trust", &bad))?,
+            probe: outcome(report.probe(), "probe")?,
+            decoy: outcome(report.decoy(), "decoy")?,
+        };
+        // A report of a check that is over is stale, and says nothing.
+        if let Some(running) = &mut self.check
+            && running.open.check().token == token
+        {
+            running.open.report(said);
+            if !running.reported {
+                running.reported = true;
+                running.until = Instant::now() + SIGHT;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the result of a check, if it has one.
+    async fn conclude(&mut self) -> Result<(), End> {
+        let Some(running) = &self.check else {
+            return Ok(());
+        };
+        let verdict = running.open.verdict(Instant::now() >= running.until);
+        if verdict == Verdict::Pending {
+            return Ok(());
+        }
+        let (held, wanted) = (running.open.check().held, running.open.check().wanted);
+        self.check = None;
+        let client = self.identity.client;
+        match verdict {
+            Verdict::Pending => Ok(()),
+            Verdict::Shown => {
+                self.again = AGAIN;
+                self.not_before = None;
+                self.state(match wanted {
+                    Wanted::Proof(generation) => Statement::Proved(held, generation),
+                    Wanted::Refusal => Statement::Confirmed(held, self.peer.served),
+                    Wanted::Relaxation => Statement::Relaxed(held),
+                })
+                .await
+            }
+            Verdict::Inconclusive(why) => {
+                tracing::info!(client, why, "a check showed nothing; it is repeated");
+                self.later();
+                Ok(())
+            }
+            Verdict::Caught(suspicion) => {
+                self.later();
+                self.state(Statement::Suspected(suspicion)).await
+            }
+        }
+    }
+
+    fn later(&mut self) {
+        self.not_before = Some(Instant::now() + self.again);
+        self.again = (self.again * 2).min(AGAIN_AT_MOST);
+    }
+
+    async fn give_what_is_owed(&mut self) -> Result<(), End> {
+        let owed = {
+            let stand = Stand {
+                client: self.identity.client,
+                peer: &self.peer,
+                expired: self.identity.expired,
+                began_with: self.began_with,
+                held: self.held,
+                sent: self.sent,
+            };
+            owed(&self.agents.keeper.read(), &stand)
+        };
+        if owed != Owed::ReconnectAfterSwap {
+            self.swap_at = None;
+        }
+        match owed {
+            Owed::Nothing => {
+                self.check = None;
+                Ok(())
+            }
+            Owed::Farewell => {
+                Err(status::refused(&convoy_fleet::refusal::Refusal::ClientDecommissioned).into())
+            }
+            Owed::Trust(held, envelope) => self.send_trust(held, envelope).await,
+            Owed::ReconnectAfterSwap => self.part_after_swap().await,
+            Owed::ReconnectInFull => {
+                self.part(
+                    "a full handshake is needed to confirm",
+                    true,
+                    SignedDuration::ZERO,
+                )
+                .await
+            }
+            Owed::Check(held, wanted) => self.order(held, wanted).await,
+        }
+    }
+
+    async fn send_trust(&mut self, held: Held, envelope: Envelope) -> Result<(), End> {
+        self.send(session_response::Message::Trust(envelope.into()))
+            .await?;
+        self.sent = Some(held);
+        Ok(())
+    }
+
+    async fn part_after_swap(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        let at = *self.swap_at.get_or_insert_with(|| {
+            let window = closing_window(self.agents.keeper.read().roster().len());
+            now + rand::rng().random_range(Duration::ZERO..window)
+        });
+        if now < at {
+            return Ok(());
+        }
+        self.part(
+            "the server certificate has changed",
+            true,
+            SignedDuration::ZERO,
+        )
+        .await
+    }
+
+    /// Asks the client to come back, and ends.
+    async fn part(
+        &self,
+        reason: &str,
+        full_handshake: bool,
+        wait: SignedDuration,
+    ) -> Result<(), End> {
+        let not_before = (wait > SignedDuration::ZERO)
+            .then(|| clock::now().checked_add(wait).ok())
+            .flatten()
+            .map(timestamp);
+        self.send(session_response::Message::Reconnect(v1::Reconnect {
+            reason: reason.to_owned(),
+            full_handshake,
+            not_before,
+        }))
+        .await?;
+        Err(End::Over)
+    }
+
+    async fn replaced(&self) -> End {
+        let duplicated = self
+            .agents
+            .keeper
+            .read()
+            .client(self.identity.client)
+            .is_some_and(|record| record.state == ClientState::Duplicated);
+        if !duplicated {
+            return End::Refused(Status::aborted(
+                "a newer session of this client has taken over",
+            ));
+        }
+        let seconds = rand::rng().random_range(0..COPIES.as_secs());
+        let wait = COPIES + SignedDuration::from_secs(seconds);
+        match self
+            .part("another copy of this client is connected", false, wait)
+            .await
+        {
+            Err(end) => end,
+            Ok(()) => End::Over,
+        }
+    }
+
+    async fn order(&mut self, held: Held, wanted: Wanted) -> Result<(), End> {
+        if let Some(running) = &self.check {
+            let check = running.open.check();
+            if (check.held, check.wanted) == (held, wanted) {
+                return Ok(());
+            }
+            self.check = None;
+        }
+        let now = Instant::now();
+        if self.not_before.is_some_and(|at| now < at) {
+            return Ok(());
+        }
+        self.not_before = None;
+        let open = self
+            .agents
+            .checks
+            .begin(self.identity.client, held, wanted)
+            .map_err(|_| Status::internal("no random numbers"))?;
+        let check = v1::Check {
+            token: open.check().token.0.to_vec().into(),
+            trust: Some(held.into()),
+            probe_generation: wanted.probe().map_or(0, |generation| generation.0),
+        };
+        // It is known to the listener before the client hears of it.
+        self.check = Some(Running {
+            open,
+            until: now + REPORT,
+            reported: false,
+        });
+        self.send(session_response::Message::Check(check)).await
+    }
+
+    async fn state(&self, statement: Statement) -> Result<(), End> {
+        self.agents
+            .keeper
+            .state(self.identity.client, statement)
+            .await
+            .map_err(|error| End::Refused(status::from_keeper(&error)))
+    }
+
+    async fn send(&self, message: session_response::Message) -> Result<(), End> {
+        let response = SessionResponse {
+            message: Some(message),
+        };
+        match timeout(PATIENCE, self.outbound.send(Ok(response))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Over),
+        }
+    }
+}
+
+async fn hello(inbound: &mut Streaming<SessionRequest>) -> Result<Hello, Status> {
+    let first = inbound.message().await?.and_then(|request| request.message);
+    let Some(session_request::Message::Hello(hello)) = first else {
+        return Err(status::invalid("hello", &"a session begins with a hello"));
+    };
+    if hello.protocol_version != PROTOCOL_VERSION {
+        return Err(status::failed(
+            "PROTOCOL_VERSION",
+            &format!(
+                "the agent speaks protocol version {}, and this controller {PROTOCOL_VERSION}; update the older one",
+                hello.protocol_version
+            ),
+        ));
+    }
+    let mode = hello.mode();
+    Ok(Hello {
+        nonce: read_32(&hello.nonce, "nonce").map_err(|bad| status::invalid("nonce", &bad))?,
+        incarnation: Incarnation(hello.incarnation),
+        instance: InstanceId::from_bytes(&hello.instance)
+            .map_err(|bad| status::invalid("instance", &bad))?,
+        root_version: RootVersion(hello.root_version),
+        held: read_held(hello.trust).map_err(|bad| status::invalid("trust", &bad))?,
+        mode: ModeInForce::try_from(mode).map_err(|bad| status::invalid("mode", &bad))?,
+        agent_version: hello.agent_version.chars().take(64).collect(),
+    })
+}

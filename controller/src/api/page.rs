@@ -1,0 +1,73 @@
+//! Pages of lists: a page token is the key of the page's last item. What is listed is none of its business.
+
+use tonic::Status;
+
+use super::status;
+
+/// A page without an explicit size holds so many.
+const DEFAULT: u32 = 100;
+/// The most that a page may hold.
+const MOST: u32 = 1000;
+
+/// A page of items that come in ascending order of their keys, and the token of the next page.
+pub(super) fn page<T>(
+    items: impl Iterator<Item = (String, T)>,
+    size: u32,
+    token: &str,
+) -> Result<(Vec<T>, String), Status> {
+    if size > MOST {
+        return Err(status::invalid(
+            "page_size",
+            &format!("a page holds at most {MOST}"),
+        ));
+    }
+    if token.len() > 200 {
+        return Err(status::invalid(
+            "page_token",
+            &"not from an earlier response",
+        ));
+    }
+    let size = usize::try_from(if size == 0 { DEFAULT } else { size }).unwrap_or(usize::MAX);
+    let mut rest = items.skip_while(|(key, _)| !token.is_empty() && key.as_str() <= token);
+    let mut page = Vec::new();
+    let mut last = String::new();
+    for (key, item) in rest.by_ref().take(size) {
+        last = key;
+        page.push(item);
+    }
+    let next = if rest.next().is_some() {
+        last
+    } else {
+        String::new()
+    };
+    Ok((page, next))
+}
+
+/// A number as a key that sorts as the number does.
+pub(super) fn key(number: impl Into<u64>) -> String {
+    format!("{:020}", number.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_follow_each_other_without_gap_or_repetition() {
+        let items = || (0u64..25).map(|n| (key(n), n));
+        let mut all = Vec::new();
+        let mut token = String::new();
+        loop {
+            let (page, next) = page(items(), 10, &token)
+                .map_err(|s| s.to_string())
+                .expect("a page");
+            all.extend(page);
+            if next.is_empty() {
+                break;
+            }
+            token = next;
+        }
+        assert_eq!(all, (0..25).collect::<Vec<_>>());
+        assert!(page(items(), 1001, "").is_err());
+    }
+}

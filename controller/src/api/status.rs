@@ -1,0 +1,150 @@
+//! Refusals and failures as gRPC statuses with `google.rpc.ErrorInfo`: the one place that maps them.
+
+use std::{collections::HashMap, fmt::Display};
+
+use convoy_fleet::refusal::Refusal;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::keeper::KeeperError;
+
+/// The domain of every reason.
+pub const DOMAIN: &str = "convoy";
+
+/// A status with a reason and facts about it.
+#[must_use]
+pub fn with_metadata(
+    code: Code,
+    reason: &str,
+    message: &str,
+    metadata: HashMap<String, String>,
+) -> Status {
+    Status::with_error_details(
+        code,
+        message,
+        ErrorDetails::with_error_info(reason, DOMAIN, metadata),
+    )
+}
+
+/// A field that is not what it must be.
+#[must_use]
+pub fn invalid(field: &str, what: &dyn Display) -> Status {
+    let message = what.to_string();
+    let mut details =
+        ErrorDetails::with_error_info("INVALID_ARGUMENT", DOMAIN, fact("field", field));
+    details.add_bad_request_violation(field, &message);
+    Status::with_error_details(
+        Code::InvalidArgument,
+        format!("{field}: {message}"),
+        details,
+    )
+}
+
+/// A field that is not what it must be, for a reason of its own.
+#[must_use]
+pub fn invalid_because(field: &str, reason: &str, what: &dyn Display) -> Status {
+    let message = what.to_string();
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, fact("field", field));
+    details.add_bad_request_violation(field, &message);
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+fn fact(key: &str, value: &str) -> HashMap<String, String> {
+    HashMap::from([(key.to_owned(), value.to_owned())])
+}
+
+/// Something that cannot be done as things are.
+#[must_use]
+pub fn failed(reason: &str, message: &str) -> Status {
+    with_metadata(Code::FailedPrecondition, reason, message, HashMap::new())
+}
+
+/// Nobody knows who asks.
+#[must_use]
+pub fn unauthenticated(reason: &str, message: &str) -> Status {
+    with_metadata(Code::Unauthenticated, reason, message, HashMap::new())
+}
+
+/// A refusal of the fleet.
+#[must_use]
+pub fn refused(refusal: &Refusal) -> Status {
+    let code = match refusal {
+        Refusal::NoSuchGroup(_)
+        | Refusal::NoSuchClient
+        | Refusal::NoSuchGeneration(_)
+        | Refusal::NoSuchRotation(_)
+        | Refusal::NoRotationYet => Code::NotFound,
+        Refusal::GroupExists(_) | Refusal::RequestReused(_) => Code::AlreadyExists,
+        Refusal::UnknownToken(_) => Code::Unauthenticated,
+        Refusal::TokenExpired(_)
+        | Refusal::TokenUsedUp(_)
+        | Refusal::TokenRevoked
+        | Refusal::ClientDecommissioned => Code::PermissionDenied,
+        Refusal::TokenBornExpired | Refusal::WaiverBornExpired | Refusal::LeaseTooLong { .. } => {
+            Code::InvalidArgument
+        }
+        Refusal::NotFounded
+        | Refusal::AlreadyFounded
+        | Refusal::NothingToResolve
+        | Refusal::AlreadyServed(_)
+        | Refusal::CertificateExpired { .. }
+        | Refusal::CertificateNotYetValid { .. }
+        | Refusal::CertificateInUse(_)
+        | Refusal::RotationRunning { .. }
+        | Refusal::NoRotationRunning
+        | Refusal::RotationOver { .. }
+        | Refusal::TooLateToAbort { .. }
+        | Refusal::NobodyToWaitFor
+        | Refusal::WaiverCap { .. }
+        | Refusal::OffForbidden => Code::FailedPrecondition,
+    };
+    let metadata = match refusal {
+        Refusal::RotationRunning { running, phase } => {
+            vec![
+                ("rotation", running.to_string()),
+                ("phase", phase.to_string()),
+            ]
+        }
+        Refusal::TooLateToAbort {
+            rotation, phase, ..
+        }
+        | Refusal::RotationOver { rotation, phase } => {
+            vec![
+                ("rotation", rotation.to_string()),
+                ("phase", phase.to_string()),
+            ]
+        }
+        _ => vec![],
+    };
+    let metadata = metadata
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    with_metadata(code, refusal.reason(), &refusal.to_string(), metadata)
+}
+
+/// What the keeper says.
+#[must_use]
+pub fn from_keeper(error: &KeeperError) -> Status {
+    match error {
+        KeeperError::Refused(refusal) => refused(refusal),
+        KeeperError::Append(_)
+        | KeeperError::Read(_)
+        | KeeperError::Entry { .. }
+        | KeeperError::Unsaved => {
+            tracing::error!(error = format!("{error:#}"), "the journal fails");
+            with_metadata(
+                Code::Unavailable,
+                "JOURNAL",
+                "nothing has changed: the journal cannot be written, and the controller's log says why",
+                HashMap::new(),
+            )
+        }
+        KeeperError::Gone => with_metadata(
+            Code::Unavailable,
+            "STOPPING",
+            "the controller is stopping",
+            HashMap::new(),
+        ),
+    }
+}

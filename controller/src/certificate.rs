@@ -1,0 +1,424 @@
+//! Reads a server certificate that an operator brings, and refuses what cannot be served, with the reason. Who may bring one is decided elsewhere.
+
+use std::net::IpAddr;
+
+use convoy_fleet::event::Certificate;
+use convoy_shared::id::Digest;
+use jiff::Timestamp;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use x509_parser::{
+    certificate::X509Certificate,
+    der_parser::{Oid, oid},
+    extensions::GeneralName,
+    oid_registry::{
+        OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521,
+        OID_PKCS1_MD5WITHRSAENC, OID_PKCS1_RSAENCRYPTION, OID_PKCS1_SHA1WITHRSA,
+    },
+    parse_x509_certificate,
+    public_key::PublicKey,
+};
+
+use crate::tls;
+
+/// RFC 5758, section 3.2 names those with SHA-2; this is the one before (ANSI X9.62).
+const ECDSA_WITH_SHA1: Oid<'static> = oid!(1.2.840.10045.4.1);
+
+/// The most that a PEM file may hold.
+pub const MAX_PEM: usize = 256 * 1024;
+
+/// A certificate and its key, fit to be served.
+pub struct ServerCertificate {
+    /// What the certificate says.
+    pub certificate: Certificate,
+    /// Its key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl ServerCertificate {
+    /// Reads PEM. The certificate comes first, its chain after it.
+    ///
+    /// # Errors
+    /// If it cannot be served; says why.
+    pub fn read(
+        certificate_pem: &[u8],
+        key_pem: &[u8],
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<Self, BadCertificate> {
+        if certificate_pem.len() > MAX_PEM || key_pem.len() > MAX_PEM {
+            return Err(BadCertificate::TooLarge);
+        }
+        let chain = CertificateDer::pem_slice_iter(certificate_pem)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| BadCertificate::NoCertificate)?;
+        if chain.is_empty() {
+            return Err(BadCertificate::NoCertificate);
+        }
+        let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|_| {
+            if String::from_utf8_lossy(key_pem).contains("ENCRYPTED") {
+                BadCertificate::EncryptedKey
+            } else {
+                BadCertificate::NoKey
+            }
+        })?;
+        Self::check(chain, key, names, now)
+    }
+
+    /// Checks DER.
+    ///
+    /// # Errors
+    /// As [`ServerCertificate::read`].
+    pub fn check(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<Self, BadCertificate> {
+        let certificate = describe(&chain)?;
+        let end_entity = chain.first().ok_or(BadCertificate::NoCertificate)?;
+        let (_, parsed) =
+            parse_x509_certificate(end_entity).map_err(|_| BadCertificate::NoCertificate)?;
+        // Before the key is loaded: what is weak is called weak, not unusable.
+        strong(&parsed)?;
+        fits(&chain, &key)?;
+        if certificate.not_after <= now {
+            return Err(BadCertificate::Expired(certificate.not_after));
+        }
+        let missing = uncovered(&certificate.names, names);
+        if !missing.is_empty() {
+            return Err(BadCertificate::Names {
+                missing: missing.join(", "),
+                found: certificate.names.join(", "),
+            });
+        }
+        Ok(Self { certificate, key })
+    }
+}
+
+/// What a chain's end entity says.
+///
+/// # Errors
+/// If it cannot be read.
+fn describe(chain: &[CertificateDer<'_>]) -> Result<Certificate, BadCertificate> {
+    let end_entity = chain.first().ok_or(BadCertificate::NoCertificate)?;
+    let (_, parsed) =
+        parse_x509_certificate(end_entity).map_err(|_| BadCertificate::NoCertificate)?;
+    for other in chain {
+        match parse_x509_certificate(other) {
+            Ok(([], _)) => {}
+            Ok(_) | Err(_) => return Err(BadCertificate::NoCertificate),
+        }
+    }
+    let time = |seconds| Timestamp::from_second(seconds).map_err(|_| BadCertificate::NoCertificate);
+    Ok(Certificate {
+        chain: chain.iter().map(|der| der.to_vec()).collect(),
+        fingerprint: Digest::of(end_entity),
+        spki: Digest::of(parsed.public_key().raw),
+        subject: parsed.subject().to_string(),
+        issuer: parsed.issuer().to_string(),
+        names: names_of(&parsed)?,
+        not_before: time(parsed.validity().not_before.timestamp())?,
+        not_after: time(parsed.validity().not_after.timestamp())?,
+        key_algorithm: algorithm(&parsed),
+    })
+}
+
+fn fits(
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+) -> Result<(), BadCertificate> {
+    let signing = tls::provider()
+        .key_provider
+        .load_private_key(key.clone_key())
+        .map_err(|_| BadCertificate::UnusableKey)?;
+    CertifiedKey::new(chain.to_vec(), signing)
+        .keys_match()
+        .map_err(|_| BadCertificate::OtherKey)
+}
+
+fn strong(parsed: &X509Certificate<'_>) -> Result<(), BadCertificate> {
+    let signature = &parsed.signature_algorithm.algorithm;
+    for (weak, name) in [
+        (OID_PKCS1_SHA1WITHRSA, "SHA-1"),
+        (ECDSA_WITH_SHA1, "SHA-1"),
+        (OID_PKCS1_MD5WITHRSAENC, "MD5"),
+    ] {
+        if *signature == weak {
+            return Err(BadCertificate::WeakSignature(name));
+        }
+    }
+    let key = parsed.public_key();
+    if key.algorithm.algorithm == OID_PKCS1_RSAENCRYPTION {
+        return match rsa_bits(parsed) {
+            Some(bits) if bits >= 2048 => Ok(()),
+            bits => Err(BadCertificate::WeakRsa(bits.unwrap_or(0))),
+        };
+    }
+    if key.algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY && curve(parsed).is_some() {
+        return Ok(());
+    }
+    Err(BadCertificate::KeyAlgorithm(algorithm(parsed)))
+}
+
+fn rsa_bits(parsed: &X509Certificate<'_>) -> Option<usize> {
+    match parsed.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => Some(key.key_size()),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn curve(parsed: &X509Certificate<'_>) -> Option<&'static str> {
+    let oid = parsed
+        .public_key()
+        .algorithm
+        .parameters
+        .as_ref()?
+        .as_oid()
+        .ok()?;
+    [
+        (OID_EC_P256, "P-256"),
+        (OID_NIST_EC_P384, "P-384"),
+        (OID_NIST_EC_P521, "P-521"),
+    ]
+    .into_iter()
+    .find_map(|(known, name)| (known == oid).then_some(name))
+}
+
+fn algorithm(parsed: &X509Certificate<'_>) -> String {
+    let key = parsed.public_key();
+    if let Some(bits) = rsa_bits(parsed) {
+        format!("RSA {bits}")
+    } else if let Some(curve) = curve(parsed) {
+        format!("ECDSA {curve}")
+    } else {
+        key.algorithm
+            .parameters
+            .as_ref()
+            .and_then(|parameters| parameters.as_oid().ok())
+            .map_or_else(
+                || key.algorithm.algorithm.to_string(),
+                |curve| format!("{} with {curve}", key.algorithm.algorithm),
+            )
+    }
+}
+
+fn names_of(parsed: &X509Certificate<'_>) -> Result<Vec<String>, BadCertificate> {
+    let names = parsed
+        .subject_alternative_name()
+        .map_err(|_| BadCertificate::NoCertificate)?;
+    Ok(names
+        .map(|names| {
+            names
+                .value
+                .general_names
+                .iter()
+                .filter_map(|name| match name {
+                    GeneralName::DNSName(name) => Some((*name).to_ascii_lowercase()),
+                    GeneralName::IPAddress(bytes) => address(bytes).map(|ip| ip.to_string()),
+                    _ => None,
+                })
+                .collect()
+        })
+        .unwrap_or_default())
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
+    }
+}
+
+/// Those of the wanted names that a certificate with these names does not cover.
+#[must_use]
+pub fn uncovered(names: &[String], wanted: &[String]) -> Vec<String> {
+    wanted
+        .iter()
+        .filter(|name| !covers(names, name))
+        .cloned()
+        .collect()
+}
+
+/// RFC 6125: exact, or one label under a wildcard.
+fn covers(names: &[String], wanted: &str) -> bool {
+    if let Ok(ip) = wanted.parse::<IpAddr>() {
+        return names.iter().any(|name| name.parse() == Ok(ip));
+    }
+    names.iter().any(|name| {
+        name.eq_ignore_ascii_case(wanted)
+            || name.strip_prefix("*.").is_some_and(|rest| {
+                wanted.split_once('.').is_some_and(|(label, parent)| {
+                    !label.is_empty() && parent.eq_ignore_ascii_case(rest)
+                })
+            })
+    })
+}
+
+/// Why a certificate cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadCertificate {
+    /// More than any chain needs.
+    #[error("the file holds more than {MAX_PEM} bytes: that is no certificate with its chain")]
+    TooLarge,
+    /// Nothing that can be read.
+    #[error(
+        "the certificate cannot be read: PEM with -----BEGIN CERTIFICATE----- is expected, the server's own certificate first"
+    )]
+    NoCertificate,
+    /// Nothing that can be read.
+    #[error(
+        "the key cannot be read: PEM with -----BEGIN PRIVATE KEY----- (or RSA or EC PRIVATE KEY) is expected"
+    )]
+    NoKey,
+    /// Behind a passphrase.
+    #[error(
+        "the key is encrypted; decrypt it first, for example with `openssl pkey -in KEY -out PLAIN`"
+    )]
+    EncryptedKey,
+    /// TLS cannot sign with it.
+    #[error(
+        "the key cannot be used: RSA from 2048 bits or ECDSA on P-256, P-384 or P-521 is expected"
+    )]
+    UnusableKey,
+    /// Of another certificate.
+    #[error("the key does not fit the certificate: it belongs to another one")]
+    OtherKey,
+    /// Too late.
+    #[error("the certificate expired at {0}")]
+    Expired(Timestamp),
+    /// Clients that check names would refuse it.
+    #[error(
+        "the certificate does not cover {missing} (it covers: {found}); every --name of the controller must be in its subject alternative name"
+    )]
+    Names {
+        /// Not covered.
+        missing: String,
+        /// Covered.
+        found: String,
+    },
+    /// Broken.
+    #[error(
+        "the certificate is signed with {0}, which can be forged; SHA-256 or better is expected"
+    )]
+    WeakSignature(&'static str),
+    /// Short.
+    #[error("the certificate's RSA key has {0} bits; at least 2048 are expected")]
+    WeakRsa(usize),
+    /// Clients do not know it.
+    #[error(
+        "the certificate's key algorithm is {0}; RSA from 2048 bits or ECDSA on P-256, P-384 or P-521 is expected"
+    )]
+    KeyAlgorithm(String),
+}
+
+impl BadCertificate {
+    /// The reason as `google.rpc.ErrorInfo` spells it.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "CERTIFICATE_TOO_LARGE",
+            Self::NoCertificate => "CERTIFICATE_UNREADABLE",
+            Self::NoKey => "KEY_UNREADABLE",
+            Self::EncryptedKey => "KEY_ENCRYPTED",
+            Self::UnusableKey => "KEY_UNUSABLE",
+            Self::OtherKey => "KEY_DOES_NOT_FIT",
+            Self::Expired(_) => "CERTIFICATE_EXPIRED",
+            Self::Names { .. } => "CERTIFICATE_NAMES",
+            Self::WeakSignature(_) => "SIGNATURE_WEAK",
+            Self::WeakRsa(_) => "KEY_WEAK",
+            Self::KeyAlgorithm(_) => "KEY_ALGORITHM",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn names_are_compared_as_clients_do() {
+        let held = names(&["*.example.com", "a.example.org", "192.0.2.1", "2001:db8::1"]);
+        for yes in [
+            "x.example.com",
+            "A.example.ORG",
+            "192.0.2.1",
+            "2001:db8:0::1",
+        ] {
+            assert!(covers(&held, yes), "{yes}");
+        }
+        for no in [
+            "example.com",
+            "x.y.example.com",
+            "b.example.org",
+            "192.0.2.2",
+        ] {
+            assert!(!covers(&held, no), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_of_the_right_names_and_key_is_accepted() {
+        let now = crate::clock::now();
+        let wanted = names(&["localhost", "127.0.0.1"]);
+        let made = crate::authority::server_certificate(&wanted, now).expect("made");
+        let other = crate::authority::server_certificate(&wanted, now).expect("made");
+        let checked = |key: &PrivateKeyDer<'static>, names: &[String]| {
+            ServerCertificate::check(vec![made.certificate.clone()], key.clone_key(), names, now)
+        };
+        let good = checked(&made.key, &wanted)
+            .map_err(|e| e.to_string())
+            .expect("accepted");
+        assert_eq!(good.certificate.names, wanted);
+        assert_eq!(good.certificate.key_algorithm, "ECDSA P-256");
+        assert_eq!(
+            checked(&other.key, &wanted).err(),
+            Some(BadCertificate::OtherKey)
+        );
+        assert!(matches!(
+            checked(&made.key, &names(&["elsewhere"])).err(),
+            Some(BadCertificate::Names { .. })
+        ));
+        let later = now
+            .checked_add(jiff::SignedDuration::from_hours(24 * 365 * 20))
+            .expect("in range");
+        assert!(matches!(
+            ServerCertificate::check(
+                vec![made.certificate.clone()],
+                made.key.clone_key(),
+                &wanted,
+                later
+            )
+            .err(),
+            Some(BadCertificate::Expired(_))
+        ));
+    }
+
+    #[test]
+    fn garbage_is_named() {
+        let now = crate::clock::now();
+        assert_eq!(
+            ServerCertificate::read(b"hello", b"hello", &[], now).err(),
+            Some(BadCertificate::NoCertificate)
+        );
+        let made = crate::authority::server_certificate(&names(&["a"]), now).expect("made");
+        let pem = format!(
+            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+            base64(&made.certificate)
+        );
+        assert_eq!(
+            ServerCertificate::read(pem.as_bytes(), b"hello", &[], now).err(),
+            Some(BadCertificate::NoKey)
+        );
+    }
+
+    fn base64(bytes: &[u8]) -> String {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(bytes)
+    }
+}

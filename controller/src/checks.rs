@@ -1,0 +1,423 @@
+//! Checks: what the controller saw of a probe and a decoy beside what the client says of them. Counts nothing itself, keeps nothing durably: a check that
+//! is lost is asked for again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use convoy_fleet::client::{ClientNumber, Suspicion};
+use convoy_shared::{
+    ack::{HandshakeOutcome, Held},
+    id::Generation,
+    label::CheckToken,
+};
+use tokio::sync::Notify;
+
+/// The checks that are under way.
+#[derive(Default)]
+pub struct Checks {
+    open: Mutex<HashMap<CheckToken, Arc<Check>>>,
+}
+
+/// One check of one client. Ends with the last handle to it.
+pub struct Check {
+    /// Its one-time token.
+    pub token: CheckToken,
+    /// Whose.
+    pub client: ClientNumber,
+    /// The trust document that is to be in force.
+    pub held: Held,
+    /// What is asked for.
+    pub wanted: Wanted,
+    sights: Mutex<Sights>,
+    changed: Notify,
+}
+
+/// What a check asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Accept this candidate, and refuse a decoy.
+    Proof(Generation),
+    /// Refuse a decoy.
+    Refusal,
+    /// Accept a decoy: verification is to be off.
+    Relaxation,
+}
+
+impl Wanted {
+    /// The generation to probe.
+    #[must_use]
+    pub const fn probe(self) -> Option<Generation> {
+        match self {
+            Self::Proof(generation) => Some(generation),
+            Self::Refusal | Self::Relaxation => None,
+        }
+    }
+}
+
+/// What the controller saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sights {
+    probe_completed: bool,
+    decoy: Option<DecoySight>,
+    report: Option<Report>,
+}
+
+/// How the controller saw a decoy's handshake end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecoySight {
+    /// The client of this identity completed it.
+    Completed(Option<ClientNumber>),
+    /// The peer sent a fatal alert about the certificate.
+    Refused,
+    /// Otherwise: nothing can be said.
+    Broken,
+}
+
+/// What the client says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The document in force.
+    pub held: Held,
+    /// Of the probe.
+    pub probe: HandshakeOutcome,
+    /// Of the decoy.
+    pub decoy: HandshakeOutcome,
+}
+
+/// What a check has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Something is still to come: the report, or the sight of what it says.
+    Pending,
+    /// Both sides saw what was asked for.
+    Shown,
+    /// Nothing can be said; ask again later.
+    Inconclusive(&'static str),
+    /// The client was caught.
+    Caught(Suspicion),
+}
+
+impl Checks {
+    /// Begins a check.
+    ///
+    /// # Errors
+    /// If there are no random numbers.
+    pub fn begin(
+        self: &Arc<Self>,
+        client: ClientNumber,
+        held: Held,
+        wanted: Wanted,
+    ) -> Result<OpenCheck, aws_lc_rs::error::Unspecified> {
+        let mut token = [0; 16];
+        SystemRandom::new().fill(&mut token)?;
+        let check = Arc::new(Check {
+            token: CheckToken(token),
+            client,
+            held,
+            wanted,
+            sights: Mutex::default(),
+            changed: Notify::new(),
+        });
+        self.lock().insert(check.token, Arc::clone(&check));
+        Ok(OpenCheck {
+            checks: Arc::clone(self),
+            check,
+        })
+    }
+
+    /// Whether a decoy with this token was asked for.
+    #[must_use]
+    pub fn knows(&self, token: CheckToken) -> bool {
+        self.lock().contains_key(&token)
+    }
+
+    /// A probe was completed by this client.
+    pub fn saw_probe(&self, client: ClientNumber, generation: Generation) {
+        let seen: Vec<_> = self
+            .lock()
+            .values()
+            .filter(|check| check.client == client && check.wanted.probe() == Some(generation))
+            .cloned()
+            .collect();
+        for check in seen {
+            check.update(|sights| sights.probe_completed = true);
+        }
+    }
+
+    /// A decoy's handshake ended. Only the first sight of a token counts.
+    pub fn saw_decoy(&self, token: CheckToken, sight: DecoySight) {
+        let check = self.lock().get(&token).cloned();
+        if let Some(check) = check {
+            check.update(|sights| {
+                sights.decoy.get_or_insert(sight);
+            });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<CheckToken, Arc<Check>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Check {
+    fn update(&self, change: impl FnOnce(&mut Sights)) {
+        change(&mut self.sights.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_one();
+    }
+}
+
+/// A check that its session waits for; forgotten when dropped.
+pub struct OpenCheck {
+    checks: Arc<Checks>,
+    check: Arc<Check>,
+}
+
+impl OpenCheck {
+    /// The check.
+    #[must_use]
+    pub fn check(&self) -> &Check {
+        &self.check
+    }
+
+    /// The client has reported. Only the first report counts.
+    pub fn report(&self, report: Report) {
+        self.check.update(|sights| {
+            sights.report.get_or_insert(report);
+        });
+    }
+
+    /// Returns when something was seen or reported since the last call.
+    pub async fn changed(&self) {
+        self.check.changed.notified().await;
+    }
+
+    /// What has been shown so far. `over`: nothing more is to come.
+    #[must_use]
+    pub fn verdict(&self, over: bool) -> Verdict {
+        let sights = *self
+            .check
+            .sights
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        judge(
+            self.check.client,
+            self.check.held,
+            self.check.wanted,
+            sights,
+            over,
+        )
+    }
+}
+
+impl Drop for OpenCheck {
+    fn drop(&mut self) {
+        self.checks.lock().remove(&self.check.token);
+    }
+}
+
+fn judge(client: ClientNumber, held: Held, wanted: Wanted, sights: Sights, over: bool) -> Verdict {
+    // A client that is to verify and completes a decoy is caught whatever it says, and also when it says nothing.
+    if wanted != Wanted::Relaxation && sights.decoy == Some(DecoySight::Completed(Some(client))) {
+        return Verdict::Caught(Suspicion::AcceptsDecoy);
+    }
+    let Some(report) = sights.report else {
+        return if over {
+            Verdict::Inconclusive("the client did not report")
+        } else {
+            Verdict::Pending
+        };
+    };
+    if report.held != held {
+        return Verdict::Inconclusive("another trust document was in force");
+    }
+    // What is reported must have been seen; it may be seen a moment later.
+    let unseen = || {
+        if over {
+            Verdict::Caught(Suspicion::ContradictsSight)
+        } else {
+            Verdict::Pending
+        }
+    };
+    if wanted.probe().is_some() {
+        match report.probe {
+            HandshakeOutcome::Accepted if sights.probe_completed => {}
+            HandshakeOutcome::Accepted => return unseen(),
+            HandshakeOutcome::Refused if sights.probe_completed => {
+                return Verdict::Caught(Suspicion::ContradictsSight);
+            }
+            HandshakeOutcome::Refused => {
+                return Verdict::Inconclusive("the client refuses the new certificate");
+            }
+            HandshakeOutcome::NotRun | HandshakeOutcome::Unreachable => {
+                return Verdict::Inconclusive("the client could not probe");
+            }
+        }
+    }
+    match (wanted, report.decoy, sights.decoy) {
+        (_, HandshakeOutcome::NotRun | HandshakeOutcome::Unreachable, _) => {
+            Verdict::Inconclusive("the client could not reach the decoy")
+        }
+        (_, _, Some(DecoySight::Broken)) => {
+            Verdict::Inconclusive("the decoy's handshake ended without a word")
+        }
+        (_, _, None) => unseen(),
+        (Wanted::Relaxation, HandshakeOutcome::Accepted, Some(DecoySight::Completed(Some(by))))
+            if by == client =>
+        {
+            Verdict::Shown
+        }
+        (Wanted::Relaxation, HandshakeOutcome::Refused, Some(DecoySight::Refused)) => {
+            Verdict::Inconclusive("the client still verifies")
+        }
+        (
+            Wanted::Proof(_) | Wanted::Refusal,
+            HandshakeOutcome::Refused,
+            Some(DecoySight::Refused),
+        ) => Verdict::Shown,
+        (Wanted::Proof(_) | Wanted::Refusal, HandshakeOutcome::Accepted, Some(_)) => {
+            Verdict::Caught(Suspicion::AcceptsDecoy)
+        }
+        (_, HandshakeOutcome::Accepted | HandshakeOutcome::Refused, Some(_)) => {
+            Verdict::Caught(Suspicion::ContradictsSight)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use convoy_shared::id::{Digest, Revision};
+
+    use super::*;
+
+    const CLIENT: ClientNumber = 7;
+    const PROOF: Wanted = Wanted::Proof(Generation(2));
+
+    fn held() -> Held {
+        Held {
+            revision: Revision(3),
+            digest: Digest::of(b"document"),
+        }
+    }
+
+    fn report(probe: HandshakeOutcome, decoy: HandshakeOutcome) -> Report {
+        Report {
+            held: held(),
+            probe,
+            decoy,
+        }
+    }
+
+    fn verdict(
+        wanted: Wanted,
+        probe_completed: bool,
+        decoy: Option<DecoySight>,
+        report: Option<Report>,
+        over: bool,
+    ) -> Verdict {
+        let sights = Sights {
+            probe_completed,
+            decoy,
+            report,
+        };
+        judge(CLIENT, held(), wanted, sights, over)
+    }
+
+    use DecoySight::{Broken, Completed, Refused as SeenRefused};
+    use HandshakeOutcome::{Accepted, NotRun, Refused, Unreachable};
+
+    #[test]
+    fn a_proof_needs_both_sides() {
+        let honest = Some(report(Accepted, Refused));
+        assert_eq!(
+            verdict(PROOF, true, Some(SeenRefused), honest, false),
+            Verdict::Shown
+        );
+        assert_eq!(verdict(PROOF, true, None, honest, false), Verdict::Pending);
+        assert_eq!(
+            verdict(PROOF, false, Some(SeenRefused), honest, false),
+            Verdict::Pending
+        );
+        assert_eq!(
+            verdict(PROOF, true, Some(SeenRefused), None, false),
+            Verdict::Pending
+        );
+        assert!(matches!(
+            verdict(PROOF, true, Some(SeenRefused), None, true),
+            Verdict::Inconclusive(_)
+        ));
+    }
+
+    #[test]
+    fn a_report_of_what_nobody_saw_is_a_lie() {
+        let honest = Some(report(Accepted, Refused));
+        for (probe, decoy) in [(false, Some(SeenRefused)), (true, None), (false, None)] {
+            assert_eq!(
+                verdict(PROOF, probe, decoy, honest, true),
+                Verdict::Caught(Suspicion::ContradictsSight)
+            );
+        }
+    }
+
+    #[test]
+    fn who_completes_a_decoy_is_caught_even_if_it_denies_it_or_says_nothing() {
+        for report in [
+            None,
+            Some(report(Accepted, Refused)),
+            Some(report(Accepted, Accepted)),
+        ] {
+            assert_eq!(
+                verdict(PROOF, true, Some(Completed(Some(CLIENT))), report, false),
+                Verdict::Caught(Suspicion::AcceptsDecoy)
+            );
+        }
+        // Somebody else, who has the token from the wire, cannot frame it, nor vouch for it.
+        let honest = Some(report(Accepted, Refused));
+        assert_ne!(
+            verdict(PROOF, true, Some(Completed(Some(8))), honest, true),
+            Verdict::Shown
+        );
+    }
+
+    #[test]
+    fn relaxation_is_shown_by_accepting() {
+        let wanted = Wanted::Relaxation;
+        let says = |decoy| Some(report(NotRun, decoy));
+        assert_eq!(
+            verdict(
+                wanted,
+                false,
+                Some(Completed(Some(CLIENT))),
+                says(Accepted),
+                false
+            ),
+            Verdict::Shown
+        );
+        assert_eq!(
+            verdict(wanted, false, Some(SeenRefused), says(Accepted), true),
+            Verdict::Caught(Suspicion::ContradictsSight)
+        );
+        for (sight, said) in [
+            (SeenRefused, Refused),
+            (Broken, Accepted),
+            (Broken, Unreachable),
+        ] {
+            assert!(matches!(
+                verdict(wanted, false, Some(sight), says(said), true),
+                Verdict::Inconclusive(_)
+            ));
+        }
+    }
+
+    #[test]
+    fn another_document_in_force_shows_nothing() {
+        let mut other = report(Accepted, Refused);
+        other.held.revision = Revision(4);
+        assert!(matches!(
+            verdict(PROOF, true, Some(SeenRefused), Some(other), true),
+            Verdict::Inconclusive(_)
+        ));
+    }
+}

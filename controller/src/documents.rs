@@ -1,0 +1,77 @@
+//! Where documents become signed bytes: each once per group, all of them here. What they say is decided in the fleet.
+
+use convoy_fleet::event::{Event, SignedRoot};
+use convoy_proto::documents::{encode_channel_proof, encode_root, encode_trust};
+use convoy_shared::{
+    envelope::{BadRole, Envelope, PayloadType, Role},
+    id::{FleetId, RootVersion},
+    proof::{ChannelProof, Exporter, Nonce},
+    root::Root,
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::keys::FleetKeys;
+
+/// Roots are issued for so long. One that has expired is called stale, and kept.
+const ROOT_VALIDITY: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
+/// The longest that verification may stay off after a document was issued.
+const MAX_OFF: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// Signs the trust documents of the publications among the events. Publications that are signed already stay as they are.
+pub fn seal(keys: &FleetKeys, fleet: FleetId, events: &mut [Event]) {
+    for event in events {
+        if let Event::TrustPublished(publication) = event
+            && publication.documents.is_empty()
+        {
+            publication.documents = publication
+                .groups
+                .iter()
+                .map(|group| {
+                    let payload = encode_trust(&publication.document(fleet, group));
+                    Envelope::sign(PayloadType::Trust, payload, &[&keys.policy])
+                })
+                .collect();
+        }
+    }
+}
+
+/// The first root of a fleet.
+///
+/// # Errors
+/// If the keys cannot be roles.
+pub fn first_root(keys: &FleetKeys, fleet: FleetId, now: Timestamp) -> Result<SignedRoot, BadRole> {
+    let root = Root {
+        fleet_id: fleet,
+        version: RootVersion(1),
+        root: Role::new(vec![keys.root.public()], 1)?,
+        policy: Role::new(vec![keys.policy.public()], 1)?,
+        issued_at: now,
+        expires_at: now.checked_add(ROOT_VALIDITY).unwrap_or(Timestamp::MAX),
+        off_allowed: true,
+        max_off: MAX_OFF,
+    };
+    let envelope = Envelope::sign(PayloadType::Root, encode_root(&root), &[&keys.root]);
+    Ok(SignedRoot { envelope, root })
+}
+
+/// States that a TLS channel ends here.
+#[must_use]
+pub fn prove_channel(
+    keys: &FleetKeys,
+    fleet: FleetId,
+    nonce: Nonce,
+    exporter: Exporter,
+    now: Timestamp,
+) -> Envelope {
+    let proof = ChannelProof {
+        fleet_id: fleet,
+        nonce,
+        exporter,
+        time: now,
+    };
+    Envelope::sign(
+        PayloadType::Channel,
+        encode_channel_proof(&proof),
+        &[&keys.policy],
+    )
+}

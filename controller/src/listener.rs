@@ -1,0 +1,440 @@
+//! The accept loops: TLS, which certificate for whom, limits for strangers. What a request means is decided behind them.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use convoy_fleet::client::ClientNumber;
+use convoy_shared::{
+    id::{AnchorNumber, Generation},
+    label::{CheckToken, Label},
+    proof::EXPORTER_LABEL,
+};
+use hyper::server::conn::http2;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use rand::Rng as _;
+use rustls::{AlertDescription, HandshakeKind, server::Acceptor};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
+use tower::ServiceExt as _;
+
+use crate::{
+    checks::{Checks, DecoySight},
+    clock,
+    keeper::Keeper,
+    peer::{LocalPeer, Peer, identify},
+    tls::{HANDSHAKE, TlsConfigs, closing_window},
+};
+
+/// Handshakes that may be under way at a time.
+const PENDING: usize = 1024;
+/// Of these, from one address. Loopback is not counted: whoever is there is on this machine already.
+const PENDING_PER_ADDRESS: usize = 16;
+/// A stranger's connection lasts so long at the most: enough to join.
+const STRANGER: Duration = Duration::from_secs(30);
+/// A connection that is asked to end gently is ended after so long.
+const GENTLY: Duration = Duration::from_secs(10);
+/// After a failed `accept`, for example for want of file descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// What the accept loops share.
+pub struct Listener {
+    /// The state, for what to serve.
+    pub keeper: Keeper,
+    /// Certificates.
+    pub configs: Arc<TlsConfigs>,
+    /// Where probes and decoys are reported.
+    pub checks: Arc<Checks>,
+    pending: Arc<Semaphore>,
+    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// Who connects to a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Agents: labels are read, client certificates are asked for.
+    Agents,
+    /// Operators: the certificate of the phase, and no more.
+    Operators,
+}
+
+impl Listener {
+    /// A listener that has accepted nothing yet.
+    #[must_use]
+    pub fn new(keeper: Keeper, configs: Arc<TlsConfigs>, checks: Arc<Checks>) -> Self {
+        Self {
+            keeper,
+            configs,
+            checks,
+            pending: Arc::new(Semaphore::new(PENDING)),
+            addresses: Arc::default(),
+        }
+    }
+
+    /// Accepts for ever.
+    pub async fn accept(self: Arc<Self>, socket: TcpListener, port: Port, routes: axum::Router) {
+        loop {
+            // At the limit, new connections wait in the kernel's queue.
+            let Ok(permit) = Arc::clone(&self.pending).acquire_owned().await else {
+                return;
+            };
+            let (stream, address) = match socket.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_AGAIN).await;
+                    continue;
+                }
+            };
+            let Some(place) = self.place(address.ip()) else {
+                tracing::debug!(%address, "too many handshakes from one address");
+                continue;
+            };
+            let listener = Arc::clone(&self);
+            let routes = routes.clone();
+            tokio::spawn(async move {
+                listener
+                    .connection(stream, address, port, routes, (permit, place))
+                    .await;
+            });
+        }
+    }
+
+    fn place(&self, address: IpAddr) -> Option<Place> {
+        let address = address.to_canonical();
+        if !address.is_loopback() {
+            let mut addresses = self
+                .addresses
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let count = addresses.entry(address).or_default();
+            if *count >= PENDING_PER_ADDRESS {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Place {
+            addresses: Arc::clone(&self.addresses),
+            address,
+        })
+    }
+
+    async fn connection(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        port: Port,
+        routes: axum::Router,
+        pending: (OwnedSemaphorePermit, Place),
+    ) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%address, %error, "no TCP_NODELAY");
+        }
+        let handshake = timeout(HANDSHAKE, self.handshake(stream, port)).await;
+        drop(pending);
+        let (stream, peer) = match handshake {
+            Ok(Ok(Some(accepted))) => accepted,
+            Ok(Ok(None)) => return,
+            Ok(Err(error)) => {
+                tracing::debug!(%address, %error, "handshake failed");
+                return;
+            }
+            Err(_) => {
+                tracing::debug!(%address, "handshake took too long");
+                return;
+            }
+        };
+        match port {
+            Port::Agents => self.serve_agent(stream, peer, routes).await,
+            Port::Operators => self.serve_operator(stream, peer, routes).await,
+        }
+    }
+
+    /// Ends in a connection to be served, or `None` if it was a probe or a decoy.
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        port: Port,
+    ) -> io::Result<Option<(TlsStream<TcpStream>, Peer)>> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let label = match port {
+            Port::Operators => None,
+            Port::Agents => {
+                let hello = start.client_hello();
+                match hello.alpn().map(Label::find) {
+                    None => None,
+                    Some(Ok(label)) => label,
+                    Some(Err(bad)) => return Err(io::Error::other(bad)),
+                }
+            }
+        };
+        match label {
+            None => self.session(start, None, port).await.map(Some),
+            Some(Label::TrustsAny) => self.session(start, None, port).await.map(Some),
+            Some(Label::Trusts(anchors)) => {
+                self.session(start, Some(anchors), port).await.map(Some)
+            }
+            Some(Label::Probe(generation)) => {
+                self.probe(start, generation).await?;
+                Ok(None)
+            }
+            Some(Label::Decoy(token)) => {
+                self.decoy(start, token).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn session(
+        &self,
+        start: StartHandshake<TcpStream>,
+        anchors: Option<Vec<AnchorNumber>>,
+        port: Port,
+    ) -> io::Result<(TlsStream<TcpStream>, Peer)> {
+        let choice = self
+            .keeper
+            .read()
+            .certificate_for(anchors.as_deref())
+            .ok_or_else(|| io::Error::other("no certificate to serve"))?;
+        let configs = self.configs(choice.generation)?;
+        let config = match port {
+            Port::Agents => configs.production,
+            Port::Operators => configs.operators,
+        };
+        let stream = start.into_stream(config).await?;
+        let (_, connection) = stream.get_ref();
+        let mut exporter = [0; 32];
+        connection
+            .export_keying_material(&mut exporter, EXPORTER_LABEL, None)
+            .map_err(io::Error::other)?;
+        let identity = connection
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .and_then(|certificate| identify(&self.keeper.read(), certificate, clock::now()));
+        let peer = Peer {
+            identity,
+            exporter,
+            served: choice.generation,
+            bridged: choice.bridged,
+            full: connection.handshake_kind() != Some(HandshakeKind::Resumed),
+            anchors,
+        };
+        Ok((stream, peer))
+    }
+
+    async fn probe(
+        &self,
+        start: StartHandshake<TcpStream>,
+        generation: Generation,
+    ) -> io::Result<()> {
+        if self.keeper.read().candidate() != Some(generation) {
+            return Err(io::Error::other(
+                "a probe of a certificate that is no candidate",
+            ));
+        }
+        let stream = start.into_stream(self.configs(generation)?.probe).await?;
+        // Completed: the client has checked the certificate and proved its own identity.
+        if let Some(client) = self.client_of(&stream) {
+            tracing::debug!(client, %generation, "probe seen");
+            self.checks.saw_probe(client, generation);
+        }
+        Ok(())
+    }
+
+    async fn decoy(&self, start: StartHandshake<TcpStream>, token: CheckToken) -> io::Result<()> {
+        if !self.checks.knows(token) {
+            return Err(io::Error::other("a decoy that nobody asked for"));
+        }
+        let names = self.keeper.read().server_names().to_vec();
+        let config = self
+            .configs
+            .decoy(&names, clock::now())
+            .map_err(io::Error::other)?;
+        let sight = match start.into_stream(config).await {
+            Ok(stream) => DecoySight::Completed(self.client_of(&stream)),
+            Err(error) if refuses_certificate(&error) => DecoySight::Refused,
+            Err(_) => DecoySight::Broken,
+        };
+        tracing::debug!(?sight, "decoy seen");
+        self.checks.saw_decoy(token, sight);
+        Ok(())
+    }
+
+    fn configs(&self, generation: Generation) -> io::Result<crate::tls::Configs> {
+        if let Some(configs) = self.configs.of(generation) {
+            return Ok(configs);
+        }
+        let certificate = self
+            .keeper
+            .read()
+            .certificate(generation)
+            .map(|kept| kept.certificate.clone())
+            .ok_or_else(|| io::Error::other("unknown generation"))?;
+        self.configs
+            .load(generation, &certificate)
+            .map_err(io::Error::other)?;
+        self.configs
+            .of(generation)
+            .ok_or_else(|| io::Error::other("unknown generation"))
+    }
+
+    fn client_of(&self, stream: &TlsStream<TcpStream>) -> Option<ClientNumber> {
+        let (_, connection) = stream.get_ref();
+        let certificate = connection.peer_certificates()?.first()?;
+        let identity = identify(&self.keeper.read(), certificate, clock::now())?;
+        (!identity.decommissioned && !identity.expired).then_some(identity.client)
+    }
+
+    async fn serve_agent(&self, stream: TlsStream<TcpStream>, peer: Peer, routes: axum::Router) {
+        let stranger = peer.identity.is_none();
+        let service = routes.layer(axum::Extension(Arc::new(peer)));
+        let connection = http(service, stream);
+        tokio::pin!(connection);
+        if stranger {
+            if timeout(STRANGER, connection.as_mut()).await.is_err() {
+                tracing::debug!("a stranger's connection was cut");
+            }
+        } else {
+            // Sessions are told to reconnect by their own stream.
+            connection.await;
+        }
+    }
+
+    async fn serve_operator(&self, stream: TlsStream<TcpStream>, peer: Peer, routes: axum::Router) {
+        let mut heads = self.keeper.heads();
+        let builder = http_builder();
+        let connection =
+            builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        tokio::pin!(connection);
+        let swapped = async {
+            loop {
+                let serving = self.keeper.read().serving();
+                if serving != Some(peer.served) {
+                    break;
+                }
+                if heads.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            let wait = rand::rng().random_range(Duration::ZERO..closing_window(0));
+            sleep(wait).await;
+        };
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "an operator's connection ended");
+                }
+                return;
+            }
+            () = swapped => connection.as_mut().graceful_shutdown(),
+        }
+        if timeout(GENTLY, connection).await.is_err() {
+            tracing::debug!("an operator's connection was cut");
+        }
+    }
+
+    /// Accepts on the local socket for ever. Only root and the controller's own user get further.
+    pub async fn accept_local(socket: UnixListener, own_uid: u32, routes: axum::Router) {
+        loop {
+            let stream = match socket.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a local connection");
+                    sleep(ACCEPT_AGAIN).await;
+                    continue;
+                }
+            };
+            let uid = match stream.peer_cred() {
+                Ok(peer) if peer.uid() == 0 || peer.uid() == own_uid => peer.uid(),
+                Ok(peer) => {
+                    tracing::warn!(uid = peer.uid(), "refused on the local socket");
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a local peer of unknown user");
+                    continue;
+                }
+            };
+            let service = routes.clone().layer(axum::Extension(LocalPeer { uid }));
+            tokio::spawn(http(service, stream));
+        }
+    }
+}
+
+async fn http(routes: axum::Router, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    let service =
+        TowerToHyperService::new(routes.into_service::<hyper::body::Incoming>().boxed_clone());
+    if let Err(error) = http_builder()
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+    {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+fn http_builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .max_concurrent_streams(16)
+        .max_header_list_size(8 * 1024)
+        .max_pending_accept_reset_streams(20);
+    builder
+}
+
+/// Whether a handshake ended with a fatal alert about the certificate (RFC 8446, section 6.2). Which one depends on what the peer's verifier missed.
+fn refuses_certificate(error: &io::Error) -> bool {
+    let alert = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(
+        alert,
+        Some(rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+                | AlertDescription::AccessDenied
+        ))
+    )
+}
+
+/// A handshake under way, counted per address.
+struct Place {
+    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.address.is_loopback() {
+            return;
+        }
+        let mut addresses = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = addresses.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.address);
+            }
+        }
+    }
+}

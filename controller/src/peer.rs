@@ -1,0 +1,75 @@
+//! Who is at the other end of a TLS connection: facts of its handshake, carried with each of its requests. Nothing a message says belongs here.
+
+use convoy_fleet::{
+    client::{ClientNumber, ClientState},
+    event::Actor,
+    state::Fleet,
+};
+use convoy_shared::{
+    certificate::{client_of, not_after, spki_digest},
+    id::{AnchorNumber, Generation},
+    proof::Exporter,
+};
+use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
+
+/// The peer of a connection on the agents' port.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The client that its certificate names and whose key it holds, if it showed one.
+    pub identity: Option<Identity>,
+    /// The channel's exporter (RFC 9266).
+    pub exporter: Exporter,
+    /// The certificate that it was served, and accepted.
+    pub served: Generation,
+    /// That was an old one, for a client that trusts nothing newer.
+    pub bridged: bool,
+    /// The handshake was a full one: the peer's verifier was asked.
+    pub full: bool,
+    /// What it said to trust. `None`: anything, or nothing was said.
+    pub anchors: Option<Vec<AnchorNumber>>,
+}
+
+/// A client's identity, shown by its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Which client.
+    pub client: ClientNumber,
+    /// Its certificate has expired: it may renew, fetch trust and ack, and no more.
+    pub expired: bool,
+    /// It was removed from the roster for good.
+    pub decommissioned: bool,
+}
+
+/// The client that holds this certificate's key, by the roster: the record decides. That the peer holds the key, and that the client CA signed the
+/// certificate, was checked in the handshake.
+#[must_use]
+pub fn identify(
+    fleet: &Fleet,
+    certificate: &CertificateDer<'_>,
+    now: Timestamp,
+) -> Option<Identity> {
+    let founded = fleet.founded()?;
+    let id = client_of(certificate, founded.fleet).ok()?;
+    let key = spki_digest(certificate).ok()?;
+    let client = fleet.client_by_id(id)?;
+    let record = fleet.client(client).filter(|record| record.key == key)?;
+    Some(Identity {
+        client,
+        expired: not_after(certificate).is_ok_and(|end| now.as_second() > end),
+        decommissioned: record.state == ClientState::Decommissioned,
+    })
+}
+
+/// The peer of a connection on the local socket.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalPeer {
+    /// Its user id.
+    pub uid: u32,
+}
+
+impl From<LocalPeer> for Actor {
+    fn from(peer: LocalPeer) -> Self {
+        Self::LocalAdmin(peer.uid)
+    }
+}

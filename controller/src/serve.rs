@@ -1,0 +1,206 @@
+//! Wiring: who knows whom, in the order in which it starts. Nothing else.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use convoy_fleet::{decide::Command, event::Actor};
+use convoy_proto::v1::agent_service_server::AgentServiceServer;
+use convoy_shared::id::FleetId;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    agents::{Agents, AgentsService},
+    api::{self, Api},
+    args::Args,
+    authority,
+    certificate::ServerCertificate,
+    checks::Checks,
+    clock, documents,
+    folder::Folder,
+    journal::redb::RedbJournal,
+    keeper::Keeper,
+    keys::{FleetKeys, store_server_key},
+    listener::{Listener, Port},
+    seen,
+    sessions::Sessions,
+    swap,
+    tls::TlsConfigs,
+};
+
+/// The largest message from an agent.
+const AGENT_MESSAGE: usize = 64 * 1024;
+
+/// Sends one line per event that matters to stderr.
+pub fn trace(verbose: u8) {
+    let level = match verbose {
+        0 => "info",
+        1 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,convoy_controller={level}")));
+    // Twice in one process, as in a test, is no harm.
+    drop(
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .try_init(),
+    );
+}
+
+/// Runs the controller until it is told to stop.
+///
+/// # Errors
+/// If it cannot start; says why.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let names = args.server_names();
+    let folder = Arc::new(Folder::lock(&args.data_dir)?);
+    let keys = Arc::new(FleetKeys::open(&folder)?);
+    let journal = Arc::new(RedbJournal::open(folder.join("journal.redb"))?);
+    let keeper = Keeper::start(journal, Arc::clone(&keys)).await?;
+    if keeper.read().founded().is_none() {
+        found(&keeper, &folder, &keys, &names).await?;
+    }
+    warn_of_names(&keeper, &names);
+    let start = Command::StartReplica {
+        server_names: names,
+    };
+    keeper.command(start, Actor::Controller, None).await?;
+
+    let client_ca = keeper
+        .read()
+        .founded()
+        .map(|founded| founded.client_ca.clone())
+        .context("the journal holds no fleet")?;
+    let configs = Arc::new(TlsConfigs::new(Arc::clone(&folder), &client_ca)?);
+    swap::load_served(&keeper, &configs)?;
+    let checks = Arc::new(Checks::default());
+    let sessions = Arc::new(Sessions::default());
+
+    let agents_socket = bind(args.agents_addr, "--agents-addr").await?;
+    let api_socket = bind(args.api_addr, "--api-addr").await?;
+    let (agents_at, api_at) = (agents_socket.local_addr()?, api_socket.local_addr()?);
+    let local = local_socket(&folder)?;
+
+    let agents = AgentsService(Arc::new(Agents {
+        keeper: keeper.clone(),
+        keys: Arc::clone(&keys),
+        checks: Arc::clone(&checks),
+        sessions: Arc::clone(&sessions),
+    }));
+    let agent_service = AgentServiceServer::new(agents).max_decoding_message_size(AGENT_MESSAGE);
+    let agent_routes = tonic::service::Routes::new(agent_service)
+        .prepare()
+        .into_axum_router();
+    let api = Api {
+        keeper: keeper.clone(),
+        keys,
+        folder: Arc::clone(&folder),
+        sessions: Arc::clone(&sessions),
+        agents_port: agents_at.port(),
+    };
+    let listener = Arc::new(Listener::new(keeper.clone(), Arc::clone(&configs), checks));
+    let uid = rustix::process::geteuid().as_raw();
+
+    tokio::spawn(swap::run(keeper.clone(), configs));
+    tokio::spawn(seen::run(keeper, sessions));
+    tokio::spawn(Arc::clone(&listener).accept(agents_socket, Port::Agents, agent_routes));
+    tokio::spawn(listener.accept(api_socket, Port::Operators, api::operator_routes().await?));
+    tokio::spawn(Listener::accept_local(
+        local,
+        uid,
+        api.local_routes().await?,
+    ));
+
+    // With port 0 nobody knows the addresses but the controller.
+    folder.write(
+        "addresses",
+        format!("agents {agents_at}\napi {api_at}\n").as_bytes(),
+    )?;
+    tracing::info!(agents = %agents_at, api = %api_at, data_dir = %args.data_dir.display(), "serving");
+    stopped().await?;
+    tracing::info!("stopping");
+    drop(fs::remove_file(folder.join("convoy.sock")));
+    drop(fs::remove_file(folder.join("addresses")));
+    Ok(())
+}
+
+/// Begins a fleet: keys are on disk already, and everything else is one entry.
+async fn found(
+    keeper: &Keeper,
+    folder: &Folder,
+    keys: &FleetKeys,
+    names: &[String],
+) -> anyhow::Result<()> {
+    let now = clock::now();
+    let fleet = FleetId::new(uuid::Uuid::new_v4());
+    let made = authority::server_certificate(names, now)
+        .context("cannot make a server certificate for these names")?;
+    let server = ServerCertificate::check(vec![made.certificate], made.key, names, now)?;
+    store_server_key(folder, &server.certificate.spki, server.key.secret_der())?;
+    let command = Command::Found {
+        fleet,
+        root: documents::first_root(keys, fleet, now)?,
+        client_ca: authority::client_ca(&keys.client_ca, fleet, now)?.to_vec(),
+        certificate: server.certificate,
+        server_names: names.to_vec(),
+    };
+    keeper.command(command, Actor::Controller, None).await?;
+    Ok(())
+}
+
+/// The names may have changed since the certificate was made: agents pin its key and do not mind, others may.
+fn warn_of_names(keeper: &Keeper, names: &[String]) {
+    let fleet = keeper.read();
+    let serving = fleet
+        .serving()
+        .and_then(|generation| fleet.certificate(generation));
+    if let Some(kept) = serving {
+        let missing = crate::certificate::uncovered(&kept.certificate.names, names);
+        if !missing.is_empty() {
+            tracing::warn!(
+                ?missing,
+                "the certificate that is served does not carry every --name: agents pin its key and still connect; import one that does, and rotate to it"
+            );
+        }
+    }
+}
+
+async fn bind(address: std::net::SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; is another program there? Give another {option}")
+    })
+}
+
+/// The local socket. The folder's lock is ours, so that a socket that is there already is left from a controller that is gone.
+fn local_socket(folder: &Folder) -> anyhow::Result<UnixListener> {
+    let path = folder.join("convoy.sock");
+    remove_stale(&path)?;
+    let socket = UnixListener::bind(&path)
+        .with_context(|| format!("cannot make the local socket {}", path.display()))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("cannot protect {}", path.display()))?;
+    Ok(socket)
+}
+
+fn remove_stale(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot replace {}", path.display())),
+    }
+}
+
+async fn stopped() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! Loads the certificates that the state says are due, and attests them. That they are served, and to whom, follows from the state itself.
+
+use std::{sync::Arc, time::Duration};
+
+use convoy_fleet::{
+    decide::Command,
+    event::Actor,
+    rotation::{self, Duty},
+};
+use convoy_shared::id::Generation;
+
+use crate::{
+    clock, failpoint,
+    keeper::Keeper,
+    tls::{TlsConfigs, TlsError},
+};
+
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Loads every certificate that may be served now.
+///
+/// # Errors
+/// If the one that is served to everyone cannot be loaded.
+pub fn load_served(keeper: &Keeper, configs: &TlsConfigs) -> Result<(), TlsError> {
+    let fleet = keeper.read();
+    for (generation, kept) in fleet.certificates() {
+        let serving = fleet.serving() == Some(generation);
+        if !serving && (kept.retired || !kept.was_served) {
+            continue;
+        }
+        match configs.load(generation, &kept.certificate) {
+            Ok(()) => {}
+            Err(error) if serving => return Err(error),
+            Err(error) => {
+                tracing::error!(%generation, %error, "an old certificate cannot be loaded: clients that trust only that one cannot connect");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs for ever.
+pub async fn run(keeper: Keeper, configs: Arc<TlsConfigs>) {
+    let mut heads = keeper.heads();
+    loop {
+        heads.borrow_and_update();
+        let due = rotation::due(&keeper.read(), clock::now());
+        if let Some(Duty::HoldCandidate(generation) | Duty::Swap(generation)) = due {
+            let done = load(&keeper, &configs, generation).await;
+            if let Err(error) = done {
+                tracing::error!(%generation, error = format!("{error:#}"), "the certificate cannot be loaded; trying again");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        }
+        if heads.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn load(keeper: &Keeper, configs: &TlsConfigs, generation: Generation) -> anyhow::Result<()> {
+    let certificate = keeper
+        .read()
+        .certificate(generation)
+        .map(|kept| kept.certificate.clone());
+    let Some(certificate) = certificate else {
+        anyhow::bail!("generation {generation} is unknown");
+    };
+    configs.load(generation, &certificate)?;
+    failpoint::hold("loaded").await;
+    keeper
+        .command(Command::AttestLoaded(generation), Actor::Controller, None)
+        .await?;
+    Ok(())
+}
