@@ -38,7 +38,11 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, BadAddress> {
         let bad = || BadAddress(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(bad)?;
+        let port = port
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(bad)?;
         let bracketed = host
             .strip_prefix('[')
             .and_then(|inner| inner.strip_suffix(']'));
@@ -88,7 +92,9 @@ mod tests {
             assert_eq!((address.host().as_str(), address.port()), (host, port));
             assert_eq!(address.to_string(), text);
         }
-        for bad in ["", "a", "a:", "a:0", "a:99999", "::1:7443", "[a]:1", "a b:1", ":1"] {
+        for bad in [
+            "", "a", "a:", "a:0", "a:99999", "::1:7443", "[a]:1", "a b:1", ":1",
+        ] {
             assert!(bad.parse::<Address>().is_err(), "{bad:?} was accepted");
         }
     }

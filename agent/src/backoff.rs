@@ -71,7 +71,10 @@ mod tests {
         assert_eq!(waits[1], BASE * 2);
         assert_eq!(waits[9], CAP);
         assert_eq!(backoff.next(Ended::Fault, Some(SOUND), 1.0), BASE);
-        assert_eq!(Backoff::default().next(Ended::Fault, None, 0.0), Duration::ZERO);
+        assert_eq!(
+            Backoff::default().next(Ended::Fault, None, 0.0),
+            Duration::ZERO
+        );
     }
 
     #[test]

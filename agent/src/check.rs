@@ -184,7 +184,8 @@ pub async fn production(dir: &StateDir) -> Result<Sound, Unsound> {
     let state = State::load(dir).map_err(CheckError::from)?;
     let key = IdentityKey::load(dir).map_err(CheckError::from)?;
     let policy = Policy::force_verify(state.snapshot());
-    let tls = Tls::client(policy, &state.identity, &key, Resume::Never).map_err(CheckError::from)?;
+    let tls =
+        Tls::client(policy, &state.identity, &key, Resume::Never).map_err(CheckError::from)?;
     let mut failures = Vec::new();
     for address in &state.addresses {
         match Link::open(address, &tls, &unlabelled()).await {

@@ -229,9 +229,25 @@ mod tests {
     fn the_arguments_make_sense() {
         Arguments::command().debug_assert();
         for good in [
-            &["convoy-agent", "join", "-", "--state-dir", "s", "--name", "n"][..],
+            &[
+                "convoy-agent",
+                "join",
+                "-",
+                "--state-dir",
+                "s",
+                "--name",
+                "n",
+            ][..],
             &["convoy-agent", "run", "--state-dir", "s", "-vv"],
-            &["convoy-agent", "-v", "status", "--state-dir", "s", "-o", "json"],
+            &[
+                "convoy-agent",
+                "-v",
+                "status",
+                "--state-dir",
+                "s",
+                "-o",
+                "json",
+            ],
             &["convoy-agent", "check", "--state-dir", "s"],
         ] {
             assert!(Arguments::try_parse_from(good).is_ok(), "{good:?}");

@@ -1,6 +1,6 @@
 //! The only place of the agent that reads a clock. What a time means is decided elsewhere.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -10,9 +10,13 @@ pub const BUILD: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
 /// The effective time: never before [`BUILD`], nor before the last time that the controller signed.
 #[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where this shell reads the clock"
+)]
 pub fn now(last_proof: Timestamp) -> Timestamp {
     // A clock that is set beyond what a timestamp can hold says as little as one that was never set.
-    let system = Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(BUILD);
+    let system = Timestamp::try_from(SystemTime::now()).unwrap_or(BUILD);
     effective(system, last_proof)
 }
 

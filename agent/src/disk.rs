@@ -269,11 +269,17 @@ mod tests {
         dir.write("key", b"secret").expect("written");
         std::fs::set_permissions(dir.file("key"), Permissions::from_mode(0o640)).expect("set");
         let refused = dir.read_secret("key").expect_err("refused").to_string();
-        assert!(refused.contains("mode 0640") && refused.contains("chmod 0600"), "{refused}");
+        assert!(
+            refused.contains("mode 0640") && refused.contains("chmod 0600"),
+            "{refused}"
+        );
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("set");
         for refused in [StateDir::open(dir.path()), StateDir::create(dir.path())] {
             let refused = refused.expect_err("refused").to_string();
-            assert!(refused.contains("mode 0755") && refused.contains("chmod 0700"), "{refused}");
+            assert!(
+                refused.contains("mode 0755") && refused.contains("chmod 0700"),
+                "{refused}"
+            );
         }
     }
 

@@ -152,7 +152,9 @@ pub enum JoinError {
     #[error("already joined as {0}; use another --state-dir")]
     Already(ClientId),
     /// A name that nobody could read.
-    #[error("a client's name has 1 to 253 characters and no control characters: choose one with --name")]
+    #[error(
+        "a client's name has 1 to 253 characters and no control characters: choose one with --name"
+    )]
     BadName,
     /// An address of the token.
     #[error("the join token holds a bad address; create another with `convoy token create`")]

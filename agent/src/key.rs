@@ -63,7 +63,9 @@ impl IdentityKey {
         // X.520 allows 64 characters; the whole name goes into the request's own field.
         let common: String = name.chars().take(64).collect();
         params.distinguished_name.push(DnType::CommonName, common);
-        let request = params.serialize_request(&self.pair).map_err(KeyError::Crypto)?;
+        let request = params
+            .serialize_request(&self.pair)
+            .map_err(KeyError::Crypto)?;
         Ok(request.der().to_vec())
     }
 
@@ -91,7 +93,9 @@ pub enum KeyError {
     #[error("the state folder has no {FILE}: restore it, or join again with another --state-dir")]
     Absent,
     /// Not PKCS#8.
-    #[error("{0} is damaged: it is no PKCS#8 key; restore it, or join again with another --state-dir")]
+    #[error(
+        "{0} is damaged: it is no PKCS#8 key; restore it, or join again with another --state-dir"
+    )]
     Damaged(String),
     /// The folder.
     #[error(transparent)]
@@ -110,8 +114,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = StateDir::create(&folder.path().join("s")).expect("made");
         assert!(matches!(IdentityKey::load(&dir), Err(KeyError::Absent)));
-        let made = IdentityKey::load_or_create(&dir).ok().expect("made");
-        let again = IdentityKey::load_or_create(&dir).ok().expect("there");
+        let made = IdentityKey::load_or_create(&dir).expect("made");
+        let again = IdentityKey::load_or_create(&dir).expect("there");
         assert_eq!(*made.der, *again.der);
         let params = CertificateParams::new(vec!["x".to_owned()]).expect("params");
         let certificate = params.self_signed(again.pair()).expect("signed");
@@ -128,6 +132,9 @@ mod tests {
             IdentityKey::load_or_create(&dir),
             Err(KeyError::Damaged(_))
         ));
-        assert_eq!(dir.read(FILE).expect("read").as_deref(), Some(&b"garbage"[..]));
+        assert_eq!(
+            dir.read(FILE).expect("read").as_deref(),
+            Some(&b"garbage"[..])
+        );
     }
 }

@@ -260,4 +260,3 @@ pub(crate) fn told_all<'a, E: std::error::Error + 'a>(
         .collect();
     all.join("; ")
 }
-

@@ -48,8 +48,7 @@ pub fn reconcile(offered: Envelope, held: &State, now: Timestamp) -> Step {
 #[must_use]
 pub fn name_of(offered: &Envelope) -> Held {
     Held {
-        revision: decode_trust(&offered.payload)
-            .map_or(Revision(0), |document| document.revision),
+        revision: decode_trust(&offered.payload).map_or(Revision(0), |document| document.revision),
         digest: offered.digest(),
     }
 }
@@ -125,7 +124,10 @@ mod tests {
         let fleet = Fleet::new();
         let state = fleet.state();
         let same = state.trust.envelope.clone();
-        assert_eq!(reconcile(same.clone(), &state, fleet.start()), Step::Nothing);
+        assert_eq!(
+            reconcile(same.clone(), &state, fleet.start()),
+            Step::Nothing
+        );
         // Also when a newer root has taken the key away from whoever signed it.
         let mut renewed = state;
         renewed.prove(vec![fleet.next_root()], fleet.start());
@@ -139,10 +141,19 @@ mod tests {
         let next = fleet.trust(state.trust.document.revision.0 + 1, OFF);
         for (now, stale) in [
             (fleet.start(), false),
-            (next.document.expires_at + SignedDuration::from_secs(1), true),
+            (
+                next.document.expires_at + SignedDuration::from_secs(1),
+                true,
+            ),
         ] {
             let step = reconcile(next.envelope.clone(), &state, now);
-            assert_eq!(step, Step::Store { trust: next.clone(), stale });
+            assert_eq!(
+                step,
+                Step::Store {
+                    trust: next.clone(),
+                    stale
+                }
+            );
         }
     }
 

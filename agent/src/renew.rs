@@ -107,8 +107,10 @@ mod tests {
     fn half_a_life_is_enough() {
         let fleet = Fleet::new();
         let leaf = fleet.state().identity.remove(0);
-        let from = Timestamp::from_second(not_before(&leaf).expect("a certificate")).expect("in range");
-        let until = Timestamp::from_second(not_after(&leaf).expect("a certificate")).expect("in range");
+        let from =
+            Timestamp::from_second(not_before(&leaf).expect("a certificate")).expect("in range");
+        let until =
+            Timestamp::from_second(not_after(&leaf).expect("a certificate")).expect("in range");
         let half = until.duration_since(from) / 2;
         let second = SignedDuration::from_secs(1);
         assert_eq!(is_due(&leaf, from), Ok(false));
@@ -123,7 +125,13 @@ mod tests {
     fn only_a_certificate_for_this_client_and_key_is_taken() {
         let fleet = Fleet::new();
         let state = fleet.state();
-        let sent = || state.identity.iter().map(|der| Bytes::from(der.to_vec())).collect();
+        let sent = || {
+            state
+                .identity
+                .iter()
+                .map(|der| Bytes::from(der.to_vec()))
+                .collect()
+        };
         let own = fleet.key();
         let accepted = accept(sent(), own, state.fleet_id(), state.client_id);
         assert_eq!(accepted.as_ref(), Ok(&state.identity));

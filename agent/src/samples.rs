@@ -12,12 +12,17 @@ use convoy_shared::{
 };
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, IsCa,
-    KeyPair, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer,
+    CustomExtension, IsCa, KeyPair, SanType,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::{clock, disk::StateDir, key::IdentityKey, state::{SignedTrust, State}};
+use crate::{
+    clock,
+    disk::StateDir,
+    key::IdentityKey,
+    state::{SignedTrust, State},
+};
 
 pub(crate) struct Fleet {
     _folder: tempfile::TempDir,
@@ -37,11 +42,23 @@ pub(crate) struct Server {
 impl Server {
     /// Self-signed; with CA:TRUE as `openssl req -x509` makes it, or as an end entity.
     pub(crate) fn self_signed(ca: bool) -> Self {
+        Self::with(ca, vec![])
+    }
+
+    /// Self-signed, with a critical extension that nobody knows: webpki does not read such a certificate.
+    pub(crate) fn odd() -> Self {
+        let mut odd = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999], vec![5, 0]);
+        odd.set_criticality(true);
+        Self::with(false, vec![odd])
+    }
+
+    fn with(ca: bool, extensions: Vec<CustomExtension>) -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("params");
         params
             .subject_alt_names
             .push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
+        params.custom_extensions = extensions;
         if ca {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }
@@ -80,11 +97,11 @@ impl Fleet {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = StateDir::create(&folder.path().join("state")).expect("made");
-        let key = IdentityKey::load_or_create(&dir).ok().expect("a key");
+        let key = IdentityKey::load_or_create(&dir).expect("a key");
         let mut params = CertificateParams::new(vec![]).expect("params");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let clients =
-            CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
+        let clients = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
+            .expect("a CA");
         Self {
             _folder: folder,
             dir,
@@ -154,7 +171,12 @@ impl Fleet {
         self.trust_with(revision, mode, vec![self.server.pin(1)])
     }
 
-    pub(crate) fn trust_with(&self, revision: u64, mode: Mode, anchors: Vec<Anchor>) -> SignedTrust {
+    pub(crate) fn trust_with(
+        &self,
+        revision: u64,
+        mode: Mode,
+        anchors: Vec<Anchor>,
+    ) -> SignedTrust {
         let document = TrustDocument {
             fleet_id: fleet_id(),
             audience: GroupName::default_group(),
@@ -173,7 +195,12 @@ impl Fleet {
     }
 
     /// Certifies the key of a request as the client's, for these many days around the start.
-    pub(crate) fn certify(&self, request: &[u8], before: i64, after: i64) -> Vec<CertificateDer<'static>> {
+    pub(crate) fn certify(
+        &self,
+        request: &[u8],
+        before: i64,
+        after: i64,
+    ) -> Vec<CertificateDer<'static>> {
         let mut request =
             CertificateSigningRequestParams::from_der(&request.to_vec().into()).expect("a request");
         let uri = client_uri(fleet_id(), client_id());
@@ -192,7 +219,7 @@ impl Fleet {
 
     /// A client that has joined, at revision 5, in mode `verify`.
     pub(crate) fn state(&self) -> State {
-        let request = self.key.certificate_request("host").ok().expect("a request");
+        let request = self.key.certificate_request("host").expect("a request");
         State {
             client_id: client_id(),
             group: GroupName::default_group(),

@@ -108,7 +108,10 @@ impl fmt::Display for Status {
         line("trust revision", &self.trust_revision)?;
         line("trust digest", &self.trust_digest)?;
         let stale = if self.stale { " (stale)" } else { "" };
-        line("trust until", &format_args!("{}{stale}", self.trust_expires_at))?;
+        line(
+            "trust until",
+            &format_args!("{}{stale}", self.trust_expires_at),
+        )?;
         let mode = if self.mode == self.mode_in_force {
             self.mode.to_owned()
         } else {

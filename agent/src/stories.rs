@@ -48,13 +48,18 @@ impl Agent {
     async fn stop(self) {
         self.stop.send_replace(true);
         let ended = tokio::time::timeout(Duration::from_secs(20), self.task).await;
-        ended.expect("in time").expect("no panic").expect("in order");
+        ended
+            .expect("in time")
+            .expect("no panic")
+            .expect("in order");
     }
 }
 
 async fn joined(controller: &Controller) -> StateDir {
     let dir = controller.fleet.dir.clone();
-    let state = join(&dir, &controller.token(), "host").await.expect("joined");
+    let state = join(&dir, &controller.token(), "host")
+        .await
+        .expect("joined");
     assert_eq!(state.client_id, client_id());
     dir
 }
@@ -87,7 +92,10 @@ async fn an_agent_joins_says_what_it_holds_and_ends_in_order() {
     assert_eq!(visit.hello.trust, Some(state.held().into()));
     assert_eq!(visit.hello.incarnation, 1);
     assert_eq!(visit.hello.mode(), v1::VerificationMode::Verify);
-    assert_eq!(visit.label, Some(Label::Trusts(state.trust.document.anchors.numbers())));
+    assert_eq!(
+        visit.label,
+        Some(Label::Trusts(state.trust.document.anchors.numbers()))
+    );
     assert_eq!(visit.kind, HandshakeKind::Full);
     assert!(status(&dir).expect("a status").running);
     assert!(matches!(
@@ -108,7 +116,10 @@ async fn a_token_of_another_fleet_leads_nowhere_and_leaves_nothing() {
     let mut token = controller.token();
     token.root_digest = convoy_shared::id::Digest::of(b"another root");
     let dir = &controller.fleet.dir;
-    let refused = join(dir, &token, "host").await.expect_err("refused").to_string();
+    let refused = join(dir, &token, "host")
+        .await
+        .expect_err("refused")
+        .to_string();
     assert!(refused.contains("does not contain the root"), "{refused}");
     assert!(State::load(dir).is_err());
 }
@@ -142,7 +153,10 @@ async fn a_newer_document_is_stored_acknowledged_and_shown_by_a_full_handshake()
 
     let mut visit = controller.visit().await;
     assert_eq!(visit.hello.trust, Some(next.held().into()));
-    assert_eq!(visit.label, Some(Label::Trusts(next.document.anchors.numbers())));
+    assert_eq!(
+        visit.label,
+        Some(Label::Trusts(next.document.anchors.numbers()))
+    );
     assert_eq!(visit.kind, HandshakeKind::Full);
 
     // Said again, it is said again. Said wrongly, it is refused.
@@ -177,12 +191,23 @@ async fn a_check_shows_what_is_accepted_and_what_is_not() {
     assert_eq!(
         controller.seen(),
         [
-            Seen { label: Label::Probe(Generation(3)), alert: Some("UnknownCA".to_owned()), identity: false },
-            Seen { label: Label::Decoy(convoy_shared::label::CheckToken([7; 16])), alert: Some("UnknownCA".to_owned()), identity: false },
+            Seen {
+                label: Label::Probe(Generation(3)),
+                alert: Some("UnknownCA".to_owned()),
+                identity: false
+            },
+            Seen {
+                label: Label::Decoy(convoy_shared::label::CheckToken([7; 16])),
+                alert: Some("UnknownCA".to_owned()),
+                identity: false
+            },
         ]
     );
 
-    let anchors = vec![controller.fleet.server.pin(1), controller.candidate().pin(2)];
+    let anchors = vec![
+        controller.fleet.server.pin(1),
+        controller.candidate().pin(2),
+    ];
     let next = controller.fleet.trust_with(6, Mode::Verify, anchors);
     visit.publish(&next);
     drop(visit);
@@ -195,7 +220,14 @@ async fn a_check_shows_what_is_accepted_and_what_is_not() {
     assert_eq!(report.probe(), v1::HandshakeOutcome::Accepted);
     assert_eq!(report.decoy(), v1::HandshakeOutcome::Refused);
     let seen = controller.seen();
-    assert_eq!(seen[0], Seen { label: Label::Probe(Generation(3)), alert: None, identity: true });
+    assert_eq!(
+        seen[0],
+        Seen {
+            label: Label::Probe(Generation(3)),
+            alert: None,
+            identity: true
+        }
+    );
     // None asked for.
     let report = visit.check([10; 16], next.held(), 0).await;
     assert_eq!(report.probe(), v1::HandshakeOutcome::NotRun);
@@ -208,7 +240,7 @@ async fn with_verification_off_the_decoy_is_accepted_and_the_proof_still_counts(
     let mut controller = Controller::start().await;
     let dir = joined(&controller).await;
     let agent = Agent::start(&dir);
-    let mut visit = controller.visit().await;
+    let visit = controller.visit().await;
     let off = controller.fleet.trust(6, OFF);
     visit.publish(&off);
     drop(visit);

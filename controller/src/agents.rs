@@ -19,6 +19,7 @@ use convoy_shared::{
     id::{ClientId, TokenId},
     proof::join_message,
 };
+use jiff::SignedDuration;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,7 +27,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use crate::{
     api::status,
-    authority::{IDENTITY_VALIDITY, IdentityRequest},
+    authority::IdentityRequest,
     checks::Checks,
     clock, documents,
     keeper::Keeper,
@@ -45,6 +46,8 @@ pub struct Agents {
     pub checks: Arc<Checks>,
     /// Open sessions.
     pub sessions: Arc<Sessions>,
+    /// How long identities are valid.
+    pub identity_validity: SignedDuration,
 }
 
 /// A handle that tonic serves.
@@ -154,7 +157,7 @@ impl Agents {
             key: asked.key(),
             name: name.clone(),
             agent_version: request.agent_version.chars().take(64).collect(),
-            identity_expires_at: now.checked_add(IDENTITY_VALIDITY).unwrap_or(now),
+            identity_expires_at: now.checked_add(self.identity_validity).unwrap_or(now),
         };
         if let Err(error) = self.keeper.command(command, Actor::Stranger, None).await {
             tracing::warn!(token = %token_id, name, %error, "a host may not join");
@@ -205,13 +208,13 @@ impl Agents {
         let now = clock::now();
         let command = Command::IssueIdentity {
             client: identity.client,
-            expires_at: now.checked_add(IDENTITY_VALIDITY).unwrap_or(now),
+            expires_at: now.checked_add(self.identity_validity).unwrap_or(now),
         };
         self.keeper
             .command(command, Actor::Clients, None)
             .await
             .map_err(|error| status::from_keeper(&error))?;
-        tracing::info!(client = identity.client, "identity renewed");
+        tracing::info!(client = %identity.id, "identity renewed");
         Ok(RenewIdentityResponse { certificates })
     }
 
@@ -236,6 +239,7 @@ impl Agents {
                 founded.fleet,
                 record.id,
                 clock::now(),
+                self.identity_validity,
             )
             .map_err(|error| {
                 tracing::error!(%error, "cannot issue an identity certificate");

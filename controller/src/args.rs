@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{ArgAction, Parser};
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 /// The controller of a Convoy fleet. It needs no configuration file: at its first start it makes its keys and a self-signed server certificate.
 #[derive(Debug, Parser)]
@@ -24,6 +25,10 @@ pub struct Args {
     /// tokens name them with the agents' port. [default: the host name and `localhost`]
     #[arg(long = "name", value_name = "DNS-OR-IP", value_parser = name)]
     pub names: Vec<String>,
+
+    /// How long client identities are valid, for example `30d` or `12h`; agents renew at half of it. At least 2 seconds.
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = duration)]
+    pub identity_validity: SignedDuration,
 
     /// Say more (-v: debug, -vv: trace). `RUST_LOG` says it precisely.
     #[arg(short, long, action = ArgAction::Count)]
@@ -54,5 +59,43 @@ fn name(text: &str) -> Result<String, String> {
     match rustls_pki_types::ServerName::try_from(text) {
         Ok(_) => Ok(text.to_ascii_lowercase()),
         Err(_) => Err("neither a DNS name nor an IP address".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    text.parse::<Span>()
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
+        .ok()
+        .filter(|length| *length >= SignedDuration::from_secs(2))
+        .ok_or_else(|| "not a duration of at least 2 seconds, such as 30d, 12h or 1h30m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_durations_are_checked_at_the_door() {
+        let parse = |args: &[&str]| Args::try_parse_from([&["convoy-controller"], args].concat());
+        let args = parse(&[
+            "--name",
+            "A.example",
+            "--name",
+            "192.0.2.1",
+            "--identity-validity",
+            "7d",
+        ]);
+        let args = args.map_err(|error| error.to_string()).expect("good");
+        assert_eq!(args.server_names(), ["a.example", "192.0.2.1"]);
+        assert_eq!(args.identity_validity, SignedDuration::from_hours(7 * 24));
+        for bad in [
+            ["--name", "a b"],
+            ["--identity-validity", "1s"],
+            ["--identity-validity", "x"],
+        ] {
+            assert!(parse(&bad).is_err(), "{bad:?}");
+        }
+        let default = parse(&[]).map_err(|error| error.to_string()).expect("good");
+        assert!(default.server_names().contains(&"localhost".to_owned()));
     }
 }

@@ -16,8 +16,6 @@ use rustls_pki_types::{
 };
 use time::OffsetDateTime;
 
-/// Identity certificates live so long; agents renew them at half of it.
-pub const IDENTITY_VALIDITY: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// The client CA and the default server certificate live so long.
 const LONG_VALIDITY: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 /// Certificates begin so much in the past, for hosts whose clocks are behind.
@@ -85,6 +83,7 @@ impl IdentityRequest {
         fleet: FleetId,
         client: ClientId,
         now: Timestamp,
+        validity: SignedDuration,
     ) -> Result<CertificateDer<'static>, rcgen::Error> {
         let issuer = Issuer::from_ca_cert_der(ca, ca_key)?;
         let mut params = CertificateParams::default();
@@ -97,7 +96,7 @@ impl IdentityRequest {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        valid(&mut params, now, IDENTITY_VALIDITY)?;
+        valid(&mut params, now, validity)?;
         Ok(params
             .signed_by(&self.params.public_key, &issuer)?
             .der()

@@ -23,6 +23,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout_at},
 };
+use tracing::field;
 
 use crate::{
     clock, documents, failpoint,
@@ -402,8 +403,9 @@ impl Worker {
             self.heads.structure = number;
         }
         self.publish.send_replace(self.heads);
+        let fleet = self.state.read().unwrap_or_else(PoisonError::into_inner);
         for event in &entry.events {
-            log(event, entry);
+            log(&fleet, event, entry);
         }
     }
 
@@ -471,7 +473,12 @@ const fn is_structural(event: &Event) -> bool {
 }
 
 /// One line per event that matters.
-fn log(event: &Event, entry: &Entry) {
+fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
+    let named = |number: &ClientNumber| {
+        fleet
+            .client(*number)
+            .map(|client| field::display(client.id))
+    };
     match event {
         Event::FleetFounded { fleet, .. } => tracing::info!(%fleet, "fleet founded"),
         Event::GroupCreated { group } => tracing::info!(%group, "group created"),
@@ -485,17 +492,17 @@ fn log(event: &Event, entry: &Entry) {
             tracing::info!(client = %joined.id, name = joined.name, group = %joined.group, "client joined")
         }
         Event::ClientSuspected { client, suspicion } => {
-            tracing::warn!(client, %suspicion, "client reported: it does not count")
+            tracing::warn!(client = named(client), %suspicion, "client reported: it does not count")
         }
         Event::ClientDuplicated { client } => tracing::warn!(
-            client,
+            client = named(client),
             "two live copies of one client: neither counts until `convoy clients resolve`"
         ),
         Event::ClientResolved { client } => {
-            tracing::info!(client, actor = ?entry.actor, "client resolved")
+            tracing::info!(client = named(client), actor = ?entry.actor, "client resolved")
         }
         Event::ClientDecommissioned { client } => {
-            tracing::info!(client, actor = ?entry.actor, "client decommissioned")
+            tracing::info!(client = named(client), actor = ?entry.actor, "client decommissioned")
         }
         Event::CertificateImported(imported) => {
             tracing::info!(generation = %imported.generation, fingerprint = %imported.certificate.fingerprint, "certificate imported")
@@ -507,7 +514,7 @@ fn log(event: &Event, entry: &Entry) {
             tracing::info!(%generation, "certificate loaded")
         }
         Event::TrustPublished(publication) => {
-            tracing::info!(revision = %publication.revision, mode = ?publication.mode, anchors = ?publication.anchors.numbers(), "trust published")
+            tracing::info!(revision = %publication.revision, mode = ?publication.mode, anchors = ?publication.anchors.numbers().iter().map(|anchor| anchor.0).collect::<Vec<_>>(), "trust published")
         }
         Event::RotationStarted {
             rotation,
@@ -535,24 +542,26 @@ fn log(event: &Event, entry: &Entry) {
             reason,
             until,
         } => {
-            tracing::warn!(%rotation, client, reason, %until, actor = ?entry.actor, "client waived")
+            tracing::warn!(%rotation, client = named(client), reason, %until, actor = ?entry.actor, "client waived")
         }
         Event::EvidenceGiven {
             client,
             revision,
             evidence,
-        } => tracing::debug!(client, %revision, ?evidence, "evidence"),
+        } => tracing::debug!(client = named(client), %revision, ?evidence, "evidence"),
         Event::RelaxationShown { client, revision } => {
-            tracing::debug!(client, %revision, "verification shown to be off")
+            tracing::debug!(client = named(client), %revision, "verification shown to be off")
         }
         Event::EvidenceCleared { client } => tracing::warn!(
-            client,
+            client = named(client),
             "evidence cleared: the client went back to an earlier state"
         ),
         Event::ClientConnected(connected) => {
-            tracing::debug!(client = connected.client, served = %connected.served, "client connected")
+            tracing::debug!(client = named(&connected.client), served = %connected.served, "client connected")
         }
-        Event::ClientDisconnected { client } => tracing::debug!(client, "client disconnected"),
+        Event::ClientDisconnected { client } => {
+            tracing::debug!(client = named(client), "client disconnected")
+        }
         Event::ReplicaStarted
         | Event::ServerNamesSet { .. }
         | Event::IdentityIssued { .. }

@@ -7,7 +7,7 @@ use convoy_fleet::{
 };
 use convoy_shared::{
     certificate::{client_of, not_after, spki_digest},
-    id::{AnchorNumber, Generation},
+    id::{AnchorNumber, ClientId, Generation},
     proof::Exporter,
 };
 use jiff::Timestamp;
@@ -35,6 +35,8 @@ pub struct Peer {
 pub struct Identity {
     /// Which client.
     pub client: ClientNumber,
+    /// Its id, for people.
+    pub id: ClientId,
     /// Its certificate has expired: it may renew, fetch trust and ack, and no more.
     pub expired: bool,
     /// It was removed from the roster for good.
@@ -56,6 +58,7 @@ pub fn identify(
     let record = fleet.client(client).filter(|record| record.key == key)?;
     Some(Identity {
         client,
+        id,
         expired: not_after(certificate).is_ok_and(|end| now.as_second() > end),
         decommissioned: record.state == ClientState::Decommissioned,
     })

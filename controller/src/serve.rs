@@ -1,6 +1,6 @@
 //! Wiring: who knows whom, in the order in which it starts. Nothing else.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+use std::{fs, io::IsTerminal as _, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use convoy_fleet::{decide::Command, event::Actor};
@@ -48,6 +48,7 @@ pub fn trace(verbose: u8) {
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
             .try_init(),
     );
 }
@@ -91,6 +92,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         keys: Arc::clone(&keys),
         checks: Arc::clone(&checks),
         sessions: Arc::clone(&sessions),
+        identity_validity: args.identity_validity,
     }));
     let agent_service = AgentServiceServer::new(agents).max_decoding_message_size(AGENT_MESSAGE);
     let agent_routes = tonic::service::Routes::new(agent_service)

@@ -1,1 +1,4 @@
-fn main(){}
+//! Proofs from outside, in one binary: real processes, real TLS, real files.
+
+mod fleet;
+mod rotation;

@@ -52,9 +52,7 @@ pub(super) async fn open(agent: &mut Agent) -> Result<Session, SessionError> {
             &agent.host,
         ))),
     };
-    outbound
-        .try_send(first)
-        .map_err(|_| SessionError::Stuck)?;
+    outbound.try_send(first).map_err(|_| SessionError::Stuck)?;
     let exchange = async {
         let mut inbound = link
             .client
@@ -94,11 +92,7 @@ pub(super) async fn open(agent: &mut Agent) -> Result<Session, SessionError> {
     ))
 }
 
-async fn dial(
-    agent: &mut Agent,
-    now: Timestamp,
-    mode: ModeInForce,
-) -> Result<Link, SessionError> {
+async fn dial(agent: &mut Agent, now: Timestamp, mode: ModeInForce) -> Result<Link, SessionError> {
     let tls = agent.tls.for_state(&agent.state, &agent.key, now)?;
     let protocols = labelled(&session_label(&agent.state, mode));
     let mut failures = Vec::new();

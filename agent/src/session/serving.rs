@@ -11,7 +11,7 @@ use convoy_shared::{
     trust::{Mode, ModeInForce},
 };
 use tokio::{
-    sync::mpsc,
+    sync::mpsc::{self, error::TrySendError},
     task::{JoinError, JoinSet},
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -185,11 +185,7 @@ impl Session {
         End::Reconnect { wait }
     }
 
-    fn take(
-        &self,
-        agent: &mut Agent,
-        wire: v1::Envelope,
-    ) -> Result<Option<End>, SessionError> {
+    fn take(&self, agent: &mut Agent, wire: v1::Envelope) -> Result<Option<End>, SessionError> {
         let client = agent.state.client_id;
         let digest = Digest::of(&wire.payload);
         let offered = match Envelope::try_from(wire) {
@@ -325,11 +321,16 @@ impl Session {
 
     fn say(&self, message: v1::session_request::Message) -> Result<(), SessionError> {
         // Never waits: a controller that does not read must not keep this agent from listening.
-        self.outbound
-            .try_send(v1::SessionRequest {
-                message: Some(message),
-            })
-            .map_err(|_| SessionError::Stuck)
+        let sent = self.outbound.try_send(v1::SessionRequest {
+            message: Some(message),
+        });
+        match sent {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(SessionError::Stuck),
+            // The controller has ended its side, and why comes next. What it said before counts all the same; the next hello says what
+            // became of it.
+            Err(TrySendError::Closed(_)) => Ok(()),
+        }
     }
 }
 

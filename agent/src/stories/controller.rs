@@ -140,12 +140,13 @@ impl Controller {
 
     /// The first visit of an agent that holds this.
     pub(super) async fn visit_with(&mut self, held: Held) -> Visit {
-        loop {
+        for _ in 0..10 {
             let visit = self.visit().await;
             if visit.hello.trust == Some(held.into()) {
                 return visit;
             }
         }
+        panic!("nobody came who holds revision {}", held.revision);
     }
 
     pub(super) fn candidate(&self) -> &Server {
@@ -358,7 +359,7 @@ impl AgentService for Service {
             channel_proof: Some(self.proof(&visit.hello.nonce).into()),
             roots,
         }));
-        self.shared.visits.send(visit).ok().expect("a story");
+        self.shared.visits.send(visit).expect("a story");
         Ok(Response::new(Box::pin(
             tokio_stream::wrappers::UnboundedReceiverStream::new(responses),
         )))
@@ -406,7 +407,9 @@ impl Visit {
 
     /// The next message; `None` when the agent has ended its side.
     pub(super) async fn next(&mut self) -> Option<v1::session_request::Message> {
-        let next = timeout(PATIENCE, self.inbound.message()).await.expect("in time");
+        let next = timeout(PATIENCE, self.inbound.message())
+            .await
+            .expect("in time");
         next.ok().flatten().and_then(|request| request.message)
     }
 }

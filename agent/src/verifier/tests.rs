@@ -56,15 +56,22 @@ async fn meet(server: &Server, tls: &Tls) -> (HandshakeOutcome, Result<(), Strin
 
 #[tokio::test]
 async fn a_pinned_certificate_is_accepted_also_with_ca_true() {
-    for ca in [true, false] {
+    for server in [
+        Server::self_signed(true),
+        Server::self_signed(false),
+        Server::odd(),
+    ] {
         let mut fleet = Fleet::new();
-        fleet.server = Server::self_signed(ca);
+        fleet.server = server;
         let state = fleet.state();
         let tls = tls(&fleet, &state, Policy::Trust(state.snapshot()));
         let (outcome, seen) = meet(&fleet.server, &tls).await;
         assert_eq!((outcome, seen), (HandshakeOutcome::Accepted, Ok(())));
         let seen = tls.verifier().seen().expect("asked");
-        assert_eq!(seen.verdict, Ok(Accepted::By(convoy_shared::id::AnchorNumber(1))));
+        assert_eq!(
+            seen.verdict,
+            Ok(Accepted::By(convoy_shared::id::AnchorNumber(1)))
+        );
         assert_eq!(seen.fingerprint, Digest::of(&fleet.server.chain[0]));
     }
 }
@@ -98,7 +105,10 @@ async fn off_accepts_any_certificate_until_its_lease_is_over() {
     state.last_proof = fleet.start() - lease * 2;
     let after = tls(&fleet, &state, Policy::Trust(state.snapshot()));
     assert_eq!(meet(&other, &after).await.0, HandshakeOutcome::Refused);
-    assert_eq!(meet(&fleet.server, &after).await.0, HandshakeOutcome::Accepted);
+    assert_eq!(
+        meet(&fleet.server, &after).await.0,
+        HandshakeOutcome::Accepted
+    );
 }
 
 #[tokio::test]
@@ -123,7 +133,11 @@ async fn a_certificate_without_its_key_is_accepted_in_no_mode() {
         let acceptor = TlsAcceptor::from(Arc::new(config.clone()));
         let seen = tokio::spawn(async move {
             let (tcp, _) = listener.accept().await.expect("a connection");
-            acceptor.accept(tcp).await.map(|_| ()).map_err(|error| error.to_string())
+            acceptor
+                .accept(tcp)
+                .await
+                .map(|_| ())
+                .map_err(|error| error.to_string())
         });
         let tls = tls(&fleet, &state, policy);
         let outcome = handshake(&address.parse().expect("an address"), &tls, &LABEL).await;

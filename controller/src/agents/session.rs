@@ -262,7 +262,7 @@ impl Talk {
                         self.state(Statement::Applied(held)).await
                     }
                     AckOutcome::Refused(reason) => {
-                        tracing::warn!(client = self.identity.client, revision = %held.revision, reason, "client refuses a trust document");
+                        tracing::warn!(client = %self.identity.id, revision = %held.revision, reason, "client refuses a trust document");
                         Ok(())
                     }
                 }
@@ -272,8 +272,7 @@ impl Talk {
                 Err(status::invalid("hello", &"a session has one hello, and it comes first").into())
             }
             None => {
-                tracing::warn!(
-                    client = self.identity.client,
+                tracing::warn!(client = %self.identity.id,
                     "a message of a newer agent was ignored"
                 );
                 Ok(())
@@ -316,7 +315,7 @@ impl Talk {
         }
         let (held, wanted) = (running.open.check().held, running.open.check().wanted);
         self.check = None;
-        let client = self.identity.client;
+        let client = self.identity.id;
         match verdict {
             Verdict::Pending => Ok(()),
             Verdict::Shown => {
@@ -330,7 +329,7 @@ impl Talk {
                 .await
             }
             Verdict::Inconclusive(why) => {
-                tracing::info!(client, why, "a check showed nothing; it is repeated");
+                tracing::info!(%client, why, "a check showed nothing; it is repeated");
                 self.later();
                 Ok(())
             }

@@ -5,7 +5,9 @@ use std::{ffi::OsString, process::ExitCode};
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let program = args.next().unwrap_or_default();
-    let args = std::iter::once(program.clone()).chain(args).collect::<Vec<OsString>>();
+    let args = std::iter::once(program.clone())
+        .chain(args)
+        .collect::<Vec<OsString>>();
     match program.to_str() {
         Some("convoy-controller") => convoy_controller::main(args),
         Some("convoy-agent") => convoy_agent::main(args),

@@ -1,1 +1,0 @@
-//! The harness of the tests from outside.
