@@ -92,7 +92,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(dispatch(arguments.command)));
+        .and_then(|runtime| {
+            let done = runtime.block_on(dispatch(arguments.command));
+            // A name that is being resolved keeps nobody waiting.
+            runtime.shutdown_background();
+            done
+        });
     match done {
         Ok(code) => code,
         Err(error) => {

@@ -1,5 +1,7 @@
 //! The identity certificate: when it is due for renewal, and what may take its place. Nothing is stored here.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use convoy_proto::v1;
 use convoy_shared::{
@@ -27,6 +29,15 @@ pub fn is_due(certificate: &[u8], now: Timestamp) -> Result<bool, BadCertificate
 /// If it is no certificate.
 pub fn is_expired(certificate: &[u8], now: Timestamp) -> Result<bool, BadCertificate> {
     Ok(now.as_second() > not_after(certificate)?)
+}
+
+/// How long the certificate is valid from its first to its last second.
+///
+/// # Errors
+/// If it is no certificate.
+pub fn lifetime(certificate: &[u8]) -> Result<Duration, BadCertificate> {
+    let seconds = not_after(certificate)?.saturating_sub(not_before(certificate)?);
+    Ok(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
 /// Asks for a new certificate. What comes back is not yet believed.

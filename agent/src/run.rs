@@ -109,7 +109,12 @@ fn weigh(agent: &Agent, outcome: &Outcome) -> Option<(Ended, std::time::Duration
             Some((Ended::Fault, zero))
         }
         Err(error) => {
-            tracing::warn!(%client, error = told(error), "no session");
+            let what = if outcome.lasted.is_some() {
+                "the session broke"
+            } else {
+                "no session"
+            };
+            tracing::warn!(%client, error = told(error), "{what}");
             Some((Ended::Fault, zero))
         }
     }

@@ -1,6 +1,7 @@
 //! The agent protocol's server: greeting, joining, renewing, and the opening of sessions. What a session then does lives in `session`.
 
 mod duty;
+mod hello;
 mod session;
 
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 
 /// The client CA and the default server certificate live so long.
 const LONG_VALIDITY: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
-/// Certificates begin so much in the past, for hosts whose clocks are behind.
+/// Certificates begin so much in the past, for hosts whose clocks are behind; short-lived ones a tenth of their life.
 const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
 
 /// A certificate and its private key.
@@ -134,7 +134,7 @@ fn valid(
     // Positive, as RFC 5280, section 4.1.2.2 asks for.
     serial[0] &= 0x7f;
     params.serial_number = Some(SerialNumber::from(serial.to_vec()));
-    params.not_before = at(now.checked_sub(BACKDATED).unwrap_or(now))?;
+    params.not_before = at(now.checked_sub(BACKDATED.min(length / 10)).unwrap_or(now))?;
     params.not_after = at(now.checked_add(length).unwrap_or(Timestamp::MAX))?;
     Ok(())
 }

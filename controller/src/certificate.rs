@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use convoy_fleet::event::Certificate;
 use convoy_shared::id::Digest;
 use jiff::Timestamp;
-use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use x509_parser::{
     certificate::X509Certificate,
@@ -132,9 +132,11 @@ fn fits(
         .key_provider
         .load_private_key(key.clone_key())
         .map_err(|_| BadCertificate::UnusableKey)?;
-    CertifiedKey::new(chain.to_vec(), signing)
-        .keys_match()
-        .map_err(|_| BadCertificate::OtherKey)
+    match CertifiedKey::new(chain.to_vec(), signing).keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(BadCertificate::OtherKey),
+        Err(error) => Err(BadCertificate::Unservable(error.to_string())),
+    }
 }
 
 fn strong(parsed: &X509Certificate<'_>) -> Result<(), BadCertificate> {
@@ -282,6 +284,11 @@ pub enum BadCertificate {
         "the key cannot be used: RSA from 2048 bits or ECDSA on P-256, P-384 or P-521 is expected"
     )]
     UnusableKey,
+    /// TLS cannot show it.
+    #[error(
+        "the certificate cannot be served: {0}. X.509 version 3 without unknown critical extensions is expected"
+    )]
+    Unservable(String),
     /// Of another certificate.
     #[error("the key does not fit the certificate: it belongs to another one")]
     OtherKey,
@@ -323,6 +330,7 @@ impl BadCertificate {
             Self::NoKey => "KEY_UNREADABLE",
             Self::EncryptedKey => "KEY_ENCRYPTED",
             Self::UnusableKey => "KEY_UNUSABLE",
+            Self::Unservable(_) => "CERTIFICATE_UNSERVABLE",
             Self::OtherKey => "KEY_DOES_NOT_FIT",
             Self::Expired(_) => "CERTIFICATE_EXPIRED",
             Self::Names { .. } => "CERTIFICATE_NAMES",

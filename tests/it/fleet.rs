@@ -45,6 +45,16 @@ pub(crate) struct Said {
 }
 
 impl Said {
+    /// What a program says that was started beside the test.
+    pub(crate) fn of(child: Child) -> Self {
+        let output = child.wait_with_output().expect("the program ends");
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+
     /// What it said, if it failed with this code.
     #[track_caller]
     pub(crate) fn failed(self, code: i32) -> String {
@@ -250,6 +260,21 @@ impl Fleet {
         self.run_program("convoy", &all)
     }
 
+    /// Starts `convoy` beside the test; [`Said::of`] waits for it.
+    pub(crate) fn spawn_convoy(&self, args: &[&str]) -> Child {
+        Command::new(PROGRAM)
+            .args(["convoy", "--data-dir"])
+            .arg(self.data_dir())
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .env_remove("RUST_LOG")
+            .env_remove("CONVOY_SOCKET")
+            .spawn()
+            .expect("the program runs")
+    }
+
     /// Runs `convoy`, which must succeed; what it says on stdout, trimmed.
     #[track_caller]
     pub(crate) fn ok(&self, args: &[&str]) -> String {
@@ -416,6 +441,23 @@ impl Fleet {
         let mut args = vec!["rotation", "start", "--to", &generation];
         args.extend(more);
         self.ok(&args)
+    }
+
+    /// Does what opens gate A, and holds the rotation in Swapping: this agent was connected when that began, and is off now. The others are back.
+    pub(crate) fn swap_without(&mut self, away: &str, open_gate: impl FnOnce(&mut Self)) {
+        let running: Vec<String> = self.agents.keys().cloned().collect();
+        self.kill_controller();
+        self.start_controller_held_at("entered.Swapping");
+        self.await_serving();
+        for name in &running {
+            self.await_connected(&[name]);
+        }
+        open_gate(self);
+        self.await_held();
+        self.kill(away);
+        self.restart_controller();
+        self.await_missing(&[away]);
+        assert_eq!(self.phase(), "Swapping");
     }
 
     /// The newest rotation.

@@ -334,11 +334,12 @@ impl Session {
     }
 }
 
+/// A quarter of what may run out, so that it does not run out unseen.
 fn look_every(agent: &Agent) -> Duration {
-    match agent.state.trust.document.mode {
-        Mode::Off { lease } => Duration::try_from(lease)
-            .map_or(LOOK_EVERY, |lease| lease / 4)
-            .clamp(Duration::from_secs(1), LOOK_EVERY),
-        Mode::Verify => LOOK_EVERY,
-    }
+    let lease = match agent.state.trust.document.mode {
+        Mode::Off { lease } => Duration::try_from(lease).unwrap_or(LOOK_EVERY),
+        Mode::Verify => LOOK_EVERY * 4,
+    };
+    let identity = renew::lifetime(agent.state.leaf()).unwrap_or(LOOK_EVERY * 4);
+    (lease.min(identity) / 4).clamp(Duration::from_secs(1), LOOK_EVERY)
 }

@@ -9,7 +9,12 @@ use convoy_shared::{
     trust::{Accepted, Mode},
 };
 use jiff::SignedDuration;
-use rustls::{ServerConfig, crypto::aws_lc_rs::default_provider, version::TLS13};
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs::{default_provider, sign::any_supported_type},
+    sign::{CertifiedKey, SingleCertAndKey},
+    version::TLS13,
+};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
@@ -24,21 +29,26 @@ use crate::{
 
 const LABEL: Label = Label::Probe(Generation(1));
 
-/// Takes one connection, and says how its handshake ended.
-async fn listen(server: &Server) -> (Address, JoinHandle<Result<(), String>>) {
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+/// Shows this chain, and signs with this key, whether they fit or not.
+fn config(chain: &Server, key: &Server) -> Arc<ServerConfig> {
+    let key = any_supported_type(&key.key()).expect("a key");
+    let certified = CertifiedKey::new(chain.chain.clone(), key);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&TLS13])
         .expect("TLS 1.3")
         .with_no_client_auth()
-        .with_single_cert(server.chain.clone(), server.key())
-        .expect("a certificate");
-    let mut config = config;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
+/// Takes one connection, and says how its handshake ended.
+async fn listen(config: Arc<ServerConfig>) -> (Address, JoinHandle<Result<(), String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("bound").to_string();
     let task = tokio::spawn(async move {
         let (tcp, _) = listener.accept().await.expect("a connection");
-        let shaken = TlsAcceptor::from(Arc::new(config)).accept(tcp).await;
+        let shaken = TlsAcceptor::from(config).accept(tcp).await;
         shaken.map(|_| ()).map_err(|error| error.to_string())
     });
     (address.parse().expect("an address"), task)
@@ -49,7 +59,7 @@ fn tls(fleet: &Fleet, state: &State, policy: Policy) -> Tls {
 }
 
 async fn meet(server: &Server, tls: &Tls) -> (HandshakeOutcome, Result<(), String>) {
-    let (address, seen) = listen(server).await;
+    let (address, seen) = listen(config(server, server)).await;
     let outcome = handshake(&address, tls, &LABEL).await;
     (outcome, seen.await.expect("no panic"))
 }
@@ -113,35 +123,16 @@ async fn off_accepts_any_certificate_until_its_lease_is_over() {
 
 #[tokio::test]
 async fn a_certificate_without_its_key_is_accepted_in_no_mode() {
-    // The certificate of one server, and the key of another.
     let fleet = Fleet::new();
-    let mut impostor = Server::self_signed(true);
+    let impostor = Server::self_signed(true);
     let state = fleet.state();
-    let certified = rustls::sign::CertifiedKey::new(
-        fleet.server.chain.clone(),
-        rustls::crypto::aws_lc_rs::sign::any_supported_type(&impostor.key()).expect("a key"),
-    );
-    impostor.chain.clear();
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(&[&TLS13])
-        .expect("TLS 1.3")
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
     for policy in [Policy::AcceptAny, Policy::Trust(state.snapshot())] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let address = listener.local_addr().expect("bound").to_string();
-        let acceptor = TlsAcceptor::from(Arc::new(config.clone()));
-        let seen = tokio::spawn(async move {
-            let (tcp, _) = listener.accept().await.expect("a connection");
-            acceptor
-                .accept(tcp)
-                .await
-                .map(|_| ())
-                .map_err(|error| error.to_string())
-        });
+        let (address, seen) = listen(config(&fleet.server, &impostor)).await;
         let tls = tls(&fleet, &state, policy);
-        let outcome = handshake(&address.parse().expect("an address"), &tls, &LABEL).await;
-        assert_eq!(outcome, HandshakeOutcome::Unreachable);
+        assert_eq!(
+            handshake(&address, &tls, &LABEL).await,
+            HandshakeOutcome::Unreachable
+        );
         assert_eq!(
             seen.await.expect("no panic"),
             Err("received fatal alert: DecryptError".to_owned())
@@ -154,7 +145,7 @@ async fn nobody_there_is_no_refusal() {
     let fleet = Fleet::new();
     let state = fleet.state();
     let tls = tls(&fleet, &state, Policy::Trust(state.snapshot()));
-    let (address, seen) = listen(&fleet.server).await;
+    let (address, seen) = listen(config(&fleet.server, &fleet.server)).await;
     seen.abort();
     drop(seen.await);
     let outcome = handshake(&address, &tls, &LABEL).await;

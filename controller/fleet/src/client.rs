@@ -71,8 +71,8 @@ pub struct Instances {
     pub alternations: u8,
 }
 
-/// As many alternations make two live copies. One can be a message that was overtaken.
-pub const ALTERNATIONS_OF_COPIES: u8 = 2;
+/// As many alternations make two live copies. Two can be one message that was overtaken: it speaks late, and the newer process speaks after it.
+pub const ALTERNATIONS_OF_COPIES: u8 = 3;
 
 impl Instances {
     /// The record after this process has spoken.

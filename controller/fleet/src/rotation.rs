@@ -133,6 +133,8 @@ pub struct Rotation {
     pub candidate_held: bool,
     /// The controller serves the new certificate.
     pub swapped: bool,
+    /// Since when, without a restart of the controller: the return window begins here. Means nothing before the swap.
+    pub swapped_since: Timestamp,
     /// Clients that are not waited for.
     pub waivers: BTreeMap<ClientNumber, Waiver>,
     /// The most clients ever missing at a shut gate.
@@ -241,10 +243,10 @@ pub fn due(fleet: &Fleet, now: Timestamp) -> Option<Duty> {
 #[must_use]
 pub fn next_deadline(fleet: &Fleet, now: Timestamp) -> Option<Timestamp> {
     let rotation = fleet.running()?;
-    let window = (rotation.phase == Phase::Swapping)
+    let window = (rotation.phase == Phase::Swapping && rotation.swapped)
         .then(|| {
             rotation
-                .phase_since
+                .swapped_since
                 .checked_add(rotation.options.return_window)
                 .ok()
         })
@@ -288,7 +290,7 @@ fn after_swap(fleet: &Fleet, rotation: &Rotation, now: Timestamp) -> Option<Phas
         return Some(Phase::Enforcing);
     }
     let over = rotation
-        .phase_since
+        .swapped_since
         .checked_add(rotation.options.return_window)
         .is_ok_and(|end| now >= end);
     match (over, missing <= rotation.max_missing()) {

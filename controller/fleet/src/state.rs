@@ -437,6 +437,7 @@ impl Fleet {
         for event in &entry.events {
             self.apply(event, entry);
         }
+        self.note_missing(entry.time);
         self.last_time = Some(entry.time);
         if let Some(request) = &entry.request {
             while let Some((time, id)) = self.request_order.front() {
@@ -572,7 +573,10 @@ impl Fleet {
             Event::CertificateLoaded { generation } => {
                 if let Some(rotation) = self.running_mut().filter(|r| r.to == *generation) {
                     rotation.candidate_held = true;
-                    rotation.swapped = rotation.phase >= Phase::Swapping;
+                    if rotation.phase >= Phase::Swapping {
+                        rotation.swapped = true;
+                        rotation.swapped_since = entry.time;
+                    }
                 }
             }
             Event::TrustPublished(publication) => self.publish(publication, entry.time),
@@ -604,6 +608,7 @@ impl Fleet {
                 returned: RoaringBitmap::new(),
                 candidate_held: false,
                 swapped: false,
+                swapped_since: entry.time,
                 waivers: BTreeMap::new(),
                 waited_for: 0,
             }),
@@ -666,7 +671,6 @@ impl Fleet {
         if let Some(token) = self.tokens.get_mut(&joined.token) {
             token.used = token.used.saturating_add(1);
         }
-        self.note_missing(now);
     }
 
     fn connect(&mut self, connected: &Connected, now: Timestamp) {
@@ -716,7 +720,6 @@ impl Fleet {
         if counts && let Some(held) = connected.held.filter(|held| Some(*held) == current) {
             self.take_evidence(number, held, Evidence::Applied);
         }
-        self.note_missing(now);
     }
 
     /// The rotation that a document of a client's group is about, if it is the group's present one.
@@ -828,7 +831,6 @@ impl Fleet {
         {
             rotation.revision = Some(publication.revision);
         }
-        self.note_missing(now);
     }
 
     fn enter(&mut self, id: RotationId, phase: Phase, reason: &str, now: Timestamp) {
@@ -856,7 +858,6 @@ impl Fleet {
             | Phase::Completed
             | Phase::Aborted => {}
         }
-        self.note_missing(now);
     }
 
     fn serve(&mut self, generation: Generation) {
@@ -866,7 +867,7 @@ impl Fleet {
         }
     }
 
-    /// Keeps the most clients ever missing at a shut gate. Called where their number may have grown; acks only lessen it.
+    /// Keeps the most clients ever missing at a shut gate.
     fn note_missing(&mut self, now: Timestamp) {
         let Some(rotation) = self.running() else {
             return;

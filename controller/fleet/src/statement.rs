@@ -158,8 +158,8 @@ fn acknowledged(
         .is_some_and(|stated| stated.revision == Some(held.revision));
     let counts = client.state == ClientState::Active && client.suspicion.is_none();
     let news = match rotation_of(fleet, client, held) {
-        Some((rotation, _)) => rotation.evidence(number) < Some(evidence) || !stated,
-        None => evidence == Evidence::Applied && !stated,
+        Some((rotation, _)) if rotation.evidence(number) < Some(evidence) => true,
+        Some(_) | None => evidence == Evidence::Applied && !stated,
     };
     if current && counts && news {
         given(number, held, evidence)

@@ -4,17 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use convoy_fleet::{client::ClientState, statement::Statement};
 use convoy_proto::{
-    agent::{PROTOCOL_VERSION, read_check_token, read_held, read_trust_ack},
-    documents::read_32,
+    agent::{read_check_token, read_held, read_trust_ack},
     time::timestamp,
     v1::{self, SessionRequest, SessionResponse, session_request, session_response},
 };
 use convoy_shared::{
     ack::{AckOutcome, HandshakeOutcome, Held},
     envelope::Envelope,
-    id::{Incarnation, InstanceId, RootVersion},
-    proof::Nonce,
-    trust::ModeInForce,
 };
 use jiff::SignedDuration;
 use rand::Rng as _;
@@ -27,6 +23,7 @@ use tonic::{Status, Streaming};
 use super::{
     Agents,
     duty::{Owed, Stand, owed},
+    hello::{Hello, hello},
 };
 use crate::{
     api::status,
@@ -51,16 +48,6 @@ const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
 const COPIES: SignedDuration = SignedDuration::from_secs(30);
 
 type Outbound = mpsc::Sender<Result<SessionResponse, Status>>;
-
-struct Hello {
-    nonce: Nonce,
-    incarnation: Incarnation,
-    instance: InstanceId,
-    root_version: RootVersion,
-    held: Held,
-    mode: ModeInForce,
-    agent_version: String,
-}
 
 /// Runs a session to its end.
 pub(super) async fn run(
@@ -498,31 +485,4 @@ impl Talk {
             Ok(Err(_)) | Err(_) => Err(End::Over),
         }
     }
-}
-
-async fn hello(inbound: &mut Streaming<SessionRequest>) -> Result<Hello, Status> {
-    let first = inbound.message().await?.and_then(|request| request.message);
-    let Some(session_request::Message::Hello(hello)) = first else {
-        return Err(status::invalid("hello", &"a session begins with a hello"));
-    };
-    if hello.protocol_version != PROTOCOL_VERSION {
-        return Err(status::failed(
-            "PROTOCOL_VERSION",
-            &format!(
-                "the agent speaks protocol version {}, and this controller {PROTOCOL_VERSION}; update the older one",
-                hello.protocol_version
-            ),
-        ));
-    }
-    let mode = hello.mode();
-    Ok(Hello {
-        nonce: read_32(&hello.nonce, "nonce").map_err(|bad| status::invalid("nonce", &bad))?,
-        incarnation: Incarnation(hello.incarnation),
-        instance: InstanceId::from_bytes(&hello.instance)
-            .map_err(|bad| status::invalid("instance", &bad))?,
-        root_version: RootVersion(hello.root_version),
-        held: read_held(hello.trust).map_err(|bad| status::invalid("trust", &bad))?,
-        mode: ModeInForce::try_from(mode).map_err(|bad| status::invalid("mode", &bad))?,
-        agent_version: hello.agent_version.chars().take(64).collect(),
-    })
 }

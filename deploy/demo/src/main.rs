@@ -12,11 +12,10 @@ mod screen;
 mod story;
 mod summary;
 
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use args::Args;
-use clap::Parser as _;
 use machine::Machine;
 use patience::{Halt, Patience};
 use role::Role;
@@ -68,7 +67,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 return Err(if interrupted {
                     error
                 } else {
-                    error.context(machine.last_words())
+                    anyhow::anyhow!("{error:#}\n{}", machine.last_words())
                 });
             }
             screen::complain(&format!("error: {error:#}"));
@@ -88,7 +87,7 @@ fn stay(args: &Args, machine: &mut Machine, patience: &Patience) -> anyhow::Resu
         // The summary stays the last line on stdout.
         screen::complain(&directions);
     } else {
-        screen::say(&directions).map_err(io::Error::from)?;
+        screen::say(&directions)?;
     }
     while !patience.interrupted() {
         machine.controller_lives()?;

@@ -55,7 +55,7 @@ impl Running {
     pub(crate) fn ask_to_end(&mut self) {
         // It is ours and not waited for yet, so that the id is still its own. If it has ended already, all the better.
         if matches!(self.ended(), Ok(None)) {
-            drop(kill_process(Pid::from_child(&self.0), Signal::TERM));
+            let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
         }
     }
 }
@@ -126,10 +126,10 @@ fn whole(file: &mut File) -> io::Result<String> {
 }
 
 /// Works on all items, several at once, and hands each result to `done` as it comes; stops at its first error.
-pub(crate) fn each<T: Sync, R: Send>(
-    items: &[T],
+pub(crate) fn each<'a, T: Sync, R: Send>(
+    items: &'a [T],
     at_once: usize,
-    work: impl Fn(&T) -> R + Sync,
+    work: impl Fn(&'a T) -> R + Sync,
     done: impl FnMut(R) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let next = AtomicUsize::new(0);

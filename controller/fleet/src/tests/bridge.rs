@@ -1,0 +1,123 @@
+//! The bridge: whoever trusts only an old certificate is shown that one, as long as it is kept.
+
+use super::*;
+use crate::state::Choice;
+
+/// Generation, and whether it is bridged.
+fn shown(world: &World, anchors: &[u64]) -> (u64, bool) {
+    let anchors: Vec<_> = anchors.iter().copied().map(AnchorNumber).collect();
+    let choice = world.fleet.certificate_for(Some(&anchors));
+    let Choice { generation, bridged } = choice.expect("one is served");
+    (generation.0, bridged)
+}
+
+#[test]
+fn each_phase_shows_what_the_client_trusts() {
+    for (phase, old, new) in [
+        (Phase::Planned, (1, false), (1, false)),
+        (Phase::Preparing, (1, false), (1, false)),
+        (Phase::Swapping, (1, true), (2, false)),
+        (Phase::Enforcing, (1, true), (2, false)),
+        (Phase::Completed, (1, true), (2, false)),
+    ] {
+        let (world, _) = World::at(phase, Strategy::Overlap, 1);
+        assert_eq!(shown(&world, &[1]), old, "{phase}: the old anchor alone");
+        assert_eq!(shown(&world, &[2]), new, "{phase}: the new anchor alone");
+        let serving = (world.serving(), false);
+        assert_eq!(shown(&world, &[1, 2]), serving, "{phase}: both");
+        assert_eq!(shown(&world, &[9]), serving, "{phase}: neither");
+        let choice = world.fleet.certificate_for(None).expect("one is served");
+        assert_eq!((choice.generation.0, choice.bridged), serving, "{phase}: off");
+    }
+}
+
+#[test]
+fn after_a_rollback_the_old_certificate_serves_everyone() {
+    let (mut world, _) = World::at(Phase::Swapping, Strategy::Overlap, 3);
+    world.settle();
+    world.pass(HOUR);
+    world.settle();
+    assert_eq!(world.phase(), Phase::RolledBack);
+    assert_eq!(shown(&world, &[1]), (1, false));
+    assert_eq!(shown(&world, &[1, 2]), (1, false));
+}
+
+#[test]
+fn who_slept_through_two_rotations_is_let_in_and_catches_up() {
+    let (mut world, mut hosts) = World::at(Phase::Preparing, Strategy::Overlap, 2);
+    let mut sleeper = hosts.pop().expect("two");
+    world.state(sleeper.number, Statement::Disconnected);
+    for _ in 0..2 {
+        if world.phase().is_terminal() {
+            world.start(Strategy::Overlap);
+        }
+        let waive = world.waive(sleeper.number, DAY);
+        world.does(waive);
+        world.drive(&mut hosts, Phase::Completed);
+    }
+    assert_eq!(shown(&world, &[1]), (1, true));
+    assert_eq!(shown(&world, &[1, 2]), (2, true), "the newest that it trusts");
+    assert!(!world.rotation().confirmed.contains(sleeper.number));
+    world.visit(&mut sleeper);
+    assert_eq!(sleeper.served(&world.fleet), Generation(3));
+    assert!(world.rotation().confirmed.contains(sleeper.number), "no longer at risk");
+}
+
+#[test]
+fn a_retired_certificate_is_not_bridged() {
+    let (mut world, mut hosts) = World::at(Phase::Completed, Strategy::Overlap, 1);
+    world.start(Strategy::Overlap);
+    world.drive(&mut hosts, Phase::Completed);
+    world.does(Command::RetireCertificate(Generation(1)));
+    assert_eq!(shown(&world, &[1]), (3, false));
+    assert_eq!(shown(&world, &[1, 2]), (2, true));
+}
+
+#[test]
+fn a_certificate_that_was_never_served_is_not_bridged() {
+    let (mut world, _) = World::at(Phase::Preparing, Strategy::Overlap, 1);
+    world.does(Command::Abort(None));
+    assert_eq!(shown(&world, &[2]), (1, false));
+}
+
+#[test]
+fn an_old_certificate_comes_back_as_a_new_generation_with_its_anchor() {
+    let (mut world, mut hosts) = World::at(Phase::Completed, Strategy::Overlap, 2);
+    let command = world.start_command(
+        Strategy::Overlap,
+        Generation(1),
+        RotationOptions::default(),
+    );
+    world.does(command);
+    assert_eq!(world.rotation().to, Generation(3));
+    let restored = world.fleet.certificate(Generation(3)).expect("it is kept");
+    assert_eq!(restored.anchor, AnchorNumber(1));
+    assert_eq!(restored.restored_from, Some(Generation(1)));
+    assert_eq!(shown(&world, &[1]), (1, true), "not before the swap");
+    world.drive(&mut hosts, Phase::Preparing);
+    assert_eq!(world.published(), (Mode::Verify, vec![1, 2]));
+    world.drive(&mut hosts, Phase::Completed);
+    assert_eq!(world.published(), (Mode::Verify, vec![1]));
+    assert_eq!(shown(&world, &[1]), (3, false));
+    // A number is not used again.
+    assert_eq!(world.import("another"), Generation(4));
+    assert_eq!(world.fleet.anchor(Generation(4)).map(|a| a.number), Some(AnchorNumber(3)));
+}
+
+#[test]
+fn an_import_that_is_repeated_makes_no_generation() {
+    let (mut world, mut hosts) = World::at(Phase::Completed, Strategy::Overlap, 1);
+    let certificate = world.certificate("third");
+    assert_eq!(world.does(Command::ImportCertificate(certificate.clone())).len(), 1);
+    assert_eq!(world.does(Command::ImportCertificate(certificate.clone())), []);
+    let command =
+        world.start_command(Strategy::Overlap, Generation(3), RotationOptions::default());
+    world.does(command);
+    world.drive(&mut hosts, Phase::Completed);
+    assert_eq!(world.does(Command::ImportCertificate(certificate)), [], "it is served");
+    // One that was served before is imported anew, under the same anchor.
+    let first = world.fleet.certificate(Generation(1)).expect("kept").certificate.clone();
+    assert_eq!(world.does(Command::ImportCertificate(first.clone())).len(), 1);
+    assert_eq!(world.does(Command::ImportCertificate(first)), []);
+    assert_eq!(world.fleet.anchor(Generation(4)).map(|a| a.number), Some(AnchorNumber(1)));
+}

@@ -1,0 +1,219 @@
+//! Ways out and stops on the way: abort, pause, the return window and the rollback.
+
+use super::*;
+
+#[test]
+fn an_abort_before_anything_was_published_publishes_nothing() {
+    for phase in [Phase::Planned, Phase::PausingReplication] {
+        let (mut world, _) = World::at(phase, Strategy::Overlap, 1);
+        world.does(Command::Abort(None));
+        assert_eq!(world.phase(), Phase::Aborted);
+        assert_eq!(world.fleet.revision(), Revision(1));
+    }
+}
+
+#[test]
+fn an_abort_before_the_swap_publishes_the_old_trust_at_a_higher_revision() {
+    for strategy in [Strategy::Overlap, Strategy::Toggle] {
+        let (mut world, mut hosts) = World::at(Phase::Preparing, strategy, 2);
+        world.settle();
+        world.visit(&mut hosts[0]);
+        let rotation = world.rotation().id;
+        world.does(Command::Abort(Some(rotation)));
+        assert_eq!((world.phase(), world.serving()), (Phase::Aborted, 1));
+        assert_eq!(world.published(), (Mode::Verify, vec![1]));
+        assert_eq!(world.fleet.revision(), Revision(3));
+        assert_eq!(world.does(Command::Abort(Some(rotation))), [], "said again");
+        world.settle();
+        for host in &mut hosts {
+            world.visit(host);
+            invariants::nobody_is_orphaned(&world.fleet, host);
+        }
+        assert_eq!(world.phase(), Phase::Aborted);
+        // The candidate was never served: it is still to be had under its own number.
+        let command =
+            world.start_command(strategy, Generation(2), RotationOptions::default());
+        world.does(command);
+        world.drive(&mut hosts, Phase::Completed);
+        assert_eq!(world.serving(), 2);
+    }
+}
+
+#[test]
+fn from_the_swap_on_there_is_no_abort() {
+    for phase in [Phase::Swapping, Phase::Enforcing, Phase::ResumingReplication] {
+        let (mut world, _) = World::at(phase, Strategy::Overlap, 1);
+        let rotation = world.rotation().id;
+        for id in [None, Some(rotation)] {
+            assert_eq!(
+                world.refuses(Command::Abort(id)),
+                Refusal::TooLateToAbort { rotation, phase, from: Generation(1) }
+            );
+        }
+    }
+}
+
+#[test]
+fn while_paused_no_phase_begins_and_evidence_counts() {
+    for phase in [
+        Phase::Planned,
+        Phase::PausingReplication,
+        Phase::Preparing,
+        Phase::Swapping,
+        Phase::Enforcing,
+        Phase::ResumingReplication,
+    ] {
+        let (mut world, mut hosts) = World::at(phase, Strategy::Overlap, 2);
+        world.does(Command::Pause(None));
+        assert_eq!(world.does(Command::Pause(None)), [], "said again");
+        world.settle();
+        for _ in 0..3 {
+            for host in &mut hosts {
+                world.visit(host);
+            }
+            world.pass(DAY);
+            world.settle();
+            assert_eq!(world.does(Command::Advance), []);
+            assert_eq!(world.phase(), phase);
+        }
+        assert_eq!(world.missing(), Vec::<u32>::new(), "{phase}");
+        world.does(Command::Resume(None));
+        assert_eq!(world.does(Command::Resume(None)), []);
+        assert_eq!(due(&world.fleet, world.now), Some(Duty::Advance), "{phase}");
+        world.drive(&mut hosts, Phase::Completed);
+    }
+}
+
+#[test]
+fn a_paused_rotation_can_be_aborted() {
+    let (mut world, _) = World::at(Phase::Preparing, Strategy::Overlap, 1);
+    world.does(Command::Pause(None));
+    world.does(Command::Abort(None));
+    assert_eq!(world.phase(), Phase::Aborted);
+    assert_eq!(due(&world.fleet, world.now), None);
+}
+
+/// The swap with so many hosts connected, and one more that was not.
+fn swapping(connected: usize, max_missing: Option<u32>) -> (World, Vec<Host>) {
+    let mut world = World::new();
+    let mut hosts = world.hosts(connected + 1);
+    let options = RotationOptions {
+        max_missing,
+        ..RotationOptions::default()
+    };
+    world.start_with(Strategy::Overlap, options);
+    world.drive(&mut hosts, Phase::Preparing);
+    world.settle();
+    for host in &mut hosts {
+        world.visit(host);
+    }
+    let last = hosts.last().expect("one").number;
+    world.state(last, Statement::Disconnected);
+    world.settle();
+    assert_eq!(world.phase(), Phase::Swapping);
+    (world, hosts)
+}
+
+#[test]
+fn the_swap_waits_for_those_who_were_connected() {
+    let (mut world, hosts) = swapping(3, None);
+    assert_eq!(world.missing(), [0, 1, 2]);
+    world.connect(&hosts[0]);
+    world.connect(&hosts[1]);
+    world.settle();
+    assert_eq!((world.phase(), world.missing()), (Phase::Swapping, vec![2]));
+    world.connect(&hosts[2]);
+    world.settle();
+    assert_eq!(world.phase(), Phase::Enforcing);
+}
+
+#[test]
+fn a_session_on_the_old_certificate_is_not_back() {
+    let (mut world, hosts) = swapping(1, None);
+    let Statement::Connected { incarnation, instance, held, mode, agent_version, .. } =
+        hosts[0].connected(&world.fleet)
+    else {
+        panic!("it connects");
+    };
+    let served = Generation(1);
+    let old = Statement::Connected { incarnation, instance, held, mode, agent_version, served };
+    world.state(0, old);
+    assert_eq!(world.missing(), [0]);
+    world.connect(&hosts[0]);
+    assert_eq!(world.missing(), Vec::<u32>::new());
+}
+
+#[test]
+fn a_few_who_stay_away_do_not_stop_it() {
+    let (mut world, hosts) = swapping(3, None);
+    world.connect(&hosts[0]);
+    world.connect(&hosts[1]);
+    let window = RotationOptions::default().return_window;
+    assert_eq!(
+        crate::rotation::next_deadline(&world.fleet, world.now),
+        Some(world.now + window)
+    );
+    world.pass(window - SignedDuration::from_secs(1));
+    world.settle();
+    assert_eq!(world.phase(), Phase::Swapping);
+    world.pass(SignedDuration::from_secs(1));
+    world.settle();
+    assert_eq!(world.phase(), Phase::Enforcing);
+}
+
+#[test]
+fn when_too_many_stay_away_the_old_certificate_is_served_again() {
+    for (max_missing, back) in [(None, 1), (Some(0), 2), (Some(2), 0)] {
+        let (mut world, mut hosts) = swapping(3, max_missing);
+        for host in &hosts[..back] {
+            world.connect(host);
+        }
+        assert_eq!(world.serving(), 2);
+        world.pass(RotationOptions::default().return_window);
+        world.settle();
+        assert_eq!((world.phase(), world.serving()), (Phase::RolledBack, 1));
+        assert_eq!(world.published(), (Mode::Verify, vec![1]));
+        assert_eq!(world.fleet.revision(), Revision(3));
+        assert!(world.rotation().reason.contains("did not come back"));
+        for host in &mut hosts {
+            invariants::nobody_is_orphaned(&world.fleet, host);
+            world.visit(host);
+            assert_eq!(world.client(host).suspicion, None);
+        }
+        // It was served once: to try again makes a new generation.
+        let command =
+            world.start_command(Strategy::Overlap, Generation(2), RotationOptions::default());
+        world.does(command);
+        world.drive(&mut hosts, Phase::Completed);
+        assert_eq!(world.serving(), 3);
+    }
+}
+
+#[test]
+fn a_toggle_that_is_rolled_back_verifies_again() {
+    let (mut world, hosts) = World::at(Phase::Swapping, Strategy::Toggle, 3);
+    world.settle();
+    world.pass(HOUR);
+    world.settle();
+    assert_eq!(world.phase(), Phase::RolledBack);
+    assert_eq!(world.published(), (Mode::Verify, vec![1]));
+    for host in &hosts {
+        invariants::nobody_is_orphaned(&world.fleet, host);
+    }
+}
+
+#[test]
+fn nobody_is_rolled_back_before_the_new_certificate_is_served() {
+    let (mut world, hosts) = World::at(Phase::Swapping, Strategy::Overlap, 3);
+    // The controller could not load it for an hour.
+    world.pass(HOUR);
+    assert_eq!(due(&world.fleet, world.now), Some(Duty::Swap(Generation(2))));
+    assert_eq!(world.does(Command::Advance), []);
+    world.settle();
+    assert_eq!(world.phase(), Phase::Swapping, "the window begins with the swap");
+    for host in &hosts {
+        world.connect(host);
+    }
+    world.settle();
+    assert_eq!(world.phase(), Phase::Enforcing);
+}

@@ -1,0 +1,55 @@
+//! What a client says first in a session, parsed whole or refused. What follows from it is decided in `session`.
+
+use convoy_proto::{
+    agent::{PROTOCOL_VERSION, read_held},
+    documents::read_32,
+    v1::{SessionRequest, session_request},
+};
+use convoy_shared::{
+    ack::Held,
+    id::{Incarnation, InstanceId, RootVersion},
+    proof::Nonce,
+    trust::ModeInForce,
+};
+use tonic::{Status, Streaming};
+
+use crate::api::status;
+
+/// What a client holds.
+pub(super) struct Hello {
+    pub(super) nonce: Nonce,
+    pub(super) incarnation: Incarnation,
+    pub(super) instance: InstanceId,
+    pub(super) root_version: RootVersion,
+    pub(super) held: Held,
+    pub(super) mode: ModeInForce,
+    pub(super) agent_version: String,
+}
+
+/// Reads the first message.
+pub(super) async fn hello(inbound: &mut Streaming<SessionRequest>) -> Result<Hello, Status> {
+    let first = inbound.message().await?.and_then(|request| request.message);
+    let Some(session_request::Message::Hello(hello)) = first else {
+        return Err(status::invalid("hello", &"a session begins with a hello"));
+    };
+    if hello.protocol_version != PROTOCOL_VERSION {
+        return Err(status::failed(
+            "PROTOCOL_VERSION",
+            &format!(
+                "the agent speaks protocol version {}, and this controller {PROTOCOL_VERSION}; update the older one",
+                hello.protocol_version
+            ),
+        ));
+    }
+    let mode = hello.mode();
+    Ok(Hello {
+        nonce: read_32(&hello.nonce, "nonce").map_err(|bad| status::invalid("nonce", &bad))?,
+        incarnation: Incarnation(hello.incarnation),
+        instance: InstanceId::from_bytes(&hello.instance)
+            .map_err(|bad| status::invalid("instance", &bad))?,
+        root_version: RootVersion(hello.root_version),
+        held: read_held(hello.trust).map_err(|bad| status::invalid("trust", &bad))?,
+        mode: ModeInForce::try_from(mode).map_err(|bad| status::invalid("mode", &bad))?,
+        agent_version: hello.agent_version.chars().take(64).collect(),
+    })
+}

@@ -1,0 +1,104 @@
+//! One log line per event that matters. Nothing else is done with an event here.
+
+use convoy_fleet::{
+    client::ClientNumber,
+    event::{Entry, Event},
+    state::Fleet,
+};
+use tracing::field;
+
+pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
+    let named = |number: &ClientNumber| {
+        fleet
+            .client(*number)
+            .map(|client| field::display(client.id))
+    };
+    match event {
+        Event::FleetFounded { fleet, .. } => tracing::info!(%fleet, "fleet founded"),
+        Event::GroupCreated { group } => tracing::info!(%group, "group created"),
+        Event::TokenCreated { token, group, .. } => {
+            tracing::info!(%token, %group, actor = ?entry.actor, "join token created")
+        }
+        Event::TokenRevoked { token } => {
+            tracing::info!(%token, actor = ?entry.actor, "join token revoked")
+        }
+        Event::ClientJoined(joined) => {
+            tracing::info!(client = %joined.id, name = joined.name, group = %joined.group, "client joined")
+        }
+        Event::ClientSuspected { client, suspicion } => {
+            tracing::warn!(client = named(client), %suspicion, "client reported: it does not count")
+        }
+        Event::ClientDuplicated { client } => tracing::warn!(
+            client = named(client),
+            "two live copies of one client: neither counts until `convoy clients resolve`"
+        ),
+        Event::ClientResolved { client } => {
+            tracing::info!(client = named(client), actor = ?entry.actor, "client resolved")
+        }
+        Event::ClientDecommissioned { client } => {
+            tracing::info!(client = named(client), actor = ?entry.actor, "client decommissioned")
+        }
+        Event::CertificateImported(imported) => {
+            tracing::info!(generation = %imported.generation, fingerprint = %imported.certificate.fingerprint, "certificate imported")
+        }
+        Event::CertificateRetired { generation } => {
+            tracing::info!(%generation, actor = ?entry.actor, "certificate retired")
+        }
+        Event::CertificateLoaded { generation } => {
+            tracing::info!(%generation, "certificate loaded")
+        }
+        Event::TrustPublished(publication) => {
+            tracing::info!(revision = %publication.revision, mode = ?publication.mode, anchors = ?publication.anchors.numbers().iter().map(|anchor| anchor.0).collect::<Vec<_>>(), "trust published")
+        }
+        Event::RotationStarted {
+            rotation,
+            from,
+            to,
+            strategy,
+            ..
+        } => {
+            tracing::info!(%rotation, %from, %to, ?strategy, actor = ?entry.actor, "rotation started")
+        }
+        Event::PhaseEntered {
+            rotation,
+            phase,
+            reason,
+        } => tracing::info!(%rotation, %phase, reason, "phase entered"),
+        Event::RotationPaused { rotation } => {
+            tracing::info!(%rotation, actor = ?entry.actor, "rotation paused")
+        }
+        Event::RotationResumed { rotation } => {
+            tracing::info!(%rotation, actor = ?entry.actor, "rotation resumed")
+        }
+        Event::ClientWaived {
+            rotation,
+            client,
+            reason,
+            until,
+        } => {
+            tracing::warn!(%rotation, client = named(client), reason, %until, actor = ?entry.actor, "client waived")
+        }
+        Event::EvidenceGiven {
+            client,
+            revision,
+            evidence,
+        } => tracing::debug!(client = named(client), %revision, ?evidence, "evidence"),
+        Event::RelaxationShown { client, revision } => {
+            tracing::debug!(client = named(client), %revision, "verification shown to be off")
+        }
+        Event::EvidenceCleared { client } => tracing::warn!(
+            client = named(client),
+            "evidence cleared: the client went back to an earlier state"
+        ),
+        Event::ClientConnected(connected) => {
+            tracing::debug!(client = named(&connected.client), served = %connected.served, "client connected")
+        }
+        Event::ClientDisconnected { client } => {
+            tracing::debug!(client = named(client), "client disconnected")
+        }
+        Event::ReplicaStarted
+        | Event::ServerNamesSet { .. }
+        | Event::IdentityIssued { .. }
+        | Event::ClientsSeen { .. } => {}
+    }
+}

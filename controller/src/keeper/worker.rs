@@ -1,0 +1,364 @@
+//! The keeper's own task: it takes message by message, and is the only one that appends and folds. What is asked of it comes from its handle.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
+};
+
+use convoy_fleet::{
+    client::ClientNumber,
+    decide::{self, Command},
+    event::{Actor, Entry, Event, Request},
+    rotation::{self, Duty},
+    state::{Fleet, Outcome},
+    statement::{self, Statement},
+};
+use convoy_proto::journal::{decode_entry, encode_entry};
+use convoy_shared::id::FleetId;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
+
+use super::{Heads, KeeperError, Message, log};
+use crate::{
+    clock, documents, failpoint,
+    journal::{AppendError, Journal},
+    keys::FleetKeys,
+};
+
+/// How long a batch of statements waits for more.
+const LINGER: Duration = Duration::from_millis(5);
+/// The most statements in a batch.
+const BATCH: usize = 4096;
+/// How many entries are read at a time.
+const PAGE: usize = 1024;
+/// Who writes: one controller writes a journal of its own.
+const REPLICA: &str = "1";
+/// Duties that come with the calendar are looked for so often.
+const LOOK: Duration = Duration::from_secs(3600);
+
+/// Reads the journal from its beginning, and starts the task.
+pub(super) async fn start(
+    journal: Arc<dyn Journal>,
+    keys: Arc<FleetKeys>,
+    state: Arc<RwLock<Fleet>>,
+    publish: watch::Sender<Heads>,
+    inbox: mpsc::Receiver<Message>,
+) -> Result<(), KeeperError> {
+    let mut worker = Worker {
+        journal,
+        keys,
+        state,
+        heads: Heads::default(),
+        publish,
+        inbox,
+        waiting: None,
+    };
+    worker.catch_up().await?;
+    tokio::spawn(worker.run());
+    Ok(())
+}
+
+struct Worker {
+    journal: Arc<dyn Journal>,
+    keys: Arc<FleetKeys>,
+    state: Arc<RwLock<Fleet>>,
+    heads: Heads,
+    publish: watch::Sender<Heads>,
+    inbox: mpsc::Receiver<Message>,
+    waiting: Option<Message>,
+}
+
+type Answer = oneshot::Sender<Result<(), KeeperError>>;
+
+impl Worker {
+    async fn run(mut self) {
+        loop {
+            self.do_duties().await;
+            let message = match self.waiting.take() {
+                Some(message) => message,
+                None => match self.next_message().await {
+                    Next::Message(message) => message,
+                    Next::Deadline => continue,
+                    Next::Closed => return,
+                },
+            };
+            match message {
+                Message::Command {
+                    command,
+                    actor,
+                    request,
+                    reply,
+                } => {
+                    let decided = self.serve(&command, actor, request).await;
+                    // A caller that has gone away still has its effect.
+                    drop(reply.send(decided));
+                }
+                Message::Statement {
+                    client,
+                    statement,
+                    reply,
+                } => self.batch(client, statement, reply).await,
+                Message::Seen(clients) => {
+                    let events = vec![Event::ClientsSeen { clients }];
+                    if let Err(error) = self.save(events, Actor::Clients, None).await {
+                        tracing::warn!(%error, "cannot save who was seen");
+                    }
+                }
+            }
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Fleet> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn next_message(&mut self) -> Next {
+        let deadline = {
+            let now = clock::now();
+            let fleet = self.read();
+            let wait = rotation::next_deadline(&fleet, now)
+                .and_then(|deadline| Duration::try_from(deadline.duration_since(now)).ok())
+                .unwrap_or(LOOK)
+                .min(LOOK);
+            Instant::now() + wait + Duration::from_millis(1)
+        };
+        tokio::select! {
+            message = self.inbox.recv() => message.map_or(Next::Closed, Next::Message),
+            () = sleep_until(deadline) => Next::Deadline,
+        }
+    }
+
+    /// Phases that may begin, begin.
+    async fn do_duties(&mut self) {
+        loop {
+            let due = {
+                let fleet = self.read();
+                rotation::due(&fleet, clock::now())
+            };
+            let command = match due {
+                Some(Duty::Advance) => Command::Advance,
+                Some(Duty::RefreshTrust) => Command::RefreshTrust,
+                Some(Duty::HoldCandidate(_) | Duty::Swap(_)) | None => return,
+            };
+            if let Err(error) = self.serve(&command, Actor::Controller, None).await {
+                tracing::error!(%error, "a duty cannot be done; trying again");
+                sleep(Duration::from_secs(1)).await;
+                return;
+            }
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        command: &Command,
+        actor: Actor,
+        request: Option<Request>,
+    ) -> Result<Option<Outcome>, KeeperError> {
+        loop {
+            let now = clock::now();
+            let events = {
+                let fleet = self.read();
+                if let Some(request) = &request
+                    && let Some(outcome) = fleet.repeated(request, now)?
+                {
+                    return Ok(outcome);
+                }
+                decide::decide(&fleet, command.clone(), now)?
+            };
+            match self.save(events, actor.clone(), request.clone()).await {
+                Ok(outcome) => return Ok(outcome),
+                // Somebody else was faster: look again.
+                Err(KeeperError::Append(AppendError::Conflict { .. })) => self.catch_up().await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn batch(&mut self, client: ClientNumber, statement: Statement, reply: Answer) {
+        let mut clients = HashSet::from([client]);
+        let mut statements = vec![(client, statement)];
+        let mut replies = vec![reply];
+        let end = Instant::now() + LINGER;
+        while statements.len() < BATCH {
+            match timeout_at(end, self.inbox.recv()).await {
+                Ok(Some(Message::Statement {
+                    client,
+                    statement,
+                    reply,
+                })) if clients.insert(client) => {
+                    statements.push((client, statement));
+                    replies.push(reply);
+                }
+                Ok(Some(other)) => {
+                    self.waiting = Some(other);
+                    break;
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        let saved = loop {
+            let events: Vec<Event> = {
+                let fleet = self.read();
+                statements
+                    .iter()
+                    .flat_map(|(client, statement)| {
+                        statement::decide(&fleet, *client, statement.clone())
+                    })
+                    .collect()
+            };
+            match self.save(events, Actor::Clients, None).await {
+                Err(KeeperError::Append(AppendError::Conflict { .. })) => {
+                    if let Err(error) = self.catch_up().await {
+                        break Err(error);
+                    }
+                }
+                saved => break saved,
+            }
+        };
+        match saved {
+            Ok(_) => {
+                for reply in replies {
+                    drop(reply.send(Ok(())));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot save what clients stated");
+                for reply in replies {
+                    drop(reply.send(Err(KeeperError::Unsaved)));
+                }
+            }
+        }
+    }
+
+    /// Appends, folds, publishes.
+    async fn save(
+        &mut self,
+        mut events: Vec<Event>,
+        actor: Actor,
+        request: Option<Request>,
+    ) -> Result<Option<Outcome>, KeeperError> {
+        if events.is_empty() {
+            return Ok(None);
+        }
+        if let Some(fleet) = self.fleet_id(&events) {
+            documents::seal(&self.keys, fleet, &mut events);
+        }
+        let entry = Entry {
+            time: clock::now(),
+            actor,
+            request,
+            replica: REPLICA.to_owned(),
+            events,
+        };
+        let phase = phase_entered(&entry);
+        if let Some(phase) = phase {
+            failpoint::hold(&format!("decided.{phase}")).await;
+        }
+        let number = self
+            .journal
+            .append(self.heads.entry, encode_entry(&entry))
+            .await?;
+        if let Some(phase) = phase {
+            failpoint::hold(&format!("saved.{phase}")).await;
+        }
+        self.fold(number, &entry);
+        if let Some(phase) = phase {
+            failpoint::hold(&format!("entered.{phase}")).await;
+        }
+        Ok(entry
+            .events
+            .iter()
+            .rev()
+            .find_map(convoy_fleet::state::outcome))
+    }
+
+    fn fleet_id(&self, events: &[Event]) -> Option<FleetId> {
+        let founded = events.iter().find_map(|event| match event {
+            Event::FleetFounded { fleet, .. } => Some(*fleet),
+            _ => None,
+        });
+        let fleet = self.read();
+        founded.or_else(|| fleet.founded().map(|founded| founded.fleet))
+    }
+
+    fn fold(&mut self, number: u64, entry: &Entry) {
+        self.state
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .fold(entry);
+        self.heads.entry = number;
+        if entry.events.iter().any(is_structural) {
+            self.heads.structure = number;
+        }
+        self.publish.send_replace(self.heads);
+        let fleet = self.read();
+        for event in &entry.events {
+            log::log(&fleet, event, entry);
+        }
+    }
+
+    /// Folds what the journal holds beyond the state.
+    async fn catch_up(&mut self) -> Result<(), KeeperError> {
+        loop {
+            let entries = self
+                .journal
+                .read(self.heads.entry.saturating_add(1), PAGE)
+                .await?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            // All are read before one is folded, so that an entry that is not understood leaves the state as it was.
+            let entries = entries
+                .into_iter()
+                .map(|(number, bytes)| match decode_entry(&bytes) {
+                    Ok(entry) => Ok((number, entry)),
+                    Err(source) => Err(KeeperError::Entry { number, source }),
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            {
+                let mut fleet = self.state.write().unwrap_or_else(PoisonError::into_inner);
+                for (number, entry) in entries {
+                    fleet.fold(&entry);
+                    self.heads.entry = number;
+                }
+            }
+            self.heads.structure = self.heads.entry;
+            self.publish.send_replace(self.heads);
+        }
+    }
+}
+
+enum Next {
+    Message(Message),
+    Deadline,
+    Closed,
+}
+
+fn phase_entered(entry: &Entry) -> Option<rotation::Phase> {
+    entry.events.iter().find_map(|event| match event {
+        Event::PhaseEntered { phase, .. } => Some(*phase),
+        Event::RotationStarted { .. } => Some(rotation::Phase::Planned),
+        _ => None,
+    })
+}
+
+/// Whether sessions and duties have to look at it: everything but what clients state.
+const fn is_structural(event: &Event) -> bool {
+    !matches!(
+        event,
+        Event::ClientJoined(_)
+            | Event::IdentityIssued { .. }
+            | Event::ClientConnected(_)
+            | Event::ClientDisconnected { .. }
+            | Event::ClientsSeen { .. }
+            | Event::EvidenceGiven { .. }
+            | Event::RelaxationShown { .. }
+            | Event::EvidenceCleared { .. }
+            | Event::ClientSuspected { .. }
+            | Event::TokenCreated { .. }
+            | Event::TokenRevoked { .. }
+    )
+}

@@ -1,0 +1,401 @@
+//! The fleet's processes and folders: one controller, its agents, and the commands of its operator. In which order things
+//! happen stands in the story.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use serde::{Deserialize, de::DeserializeOwned};
+use tempfile::TempDir;
+
+use crate::{
+    patience::Patience,
+    process::{self, Running},
+    role::Role,
+    rotation::Rotation,
+};
+
+/// The names that agents and certificates use. The address comes first, so that nothing has to be looked up.
+pub(crate) const NAMES: [&str; 2] = ["127.0.0.1", "localhost"];
+
+/// How long a controller may take until it serves.
+const START: Duration = Duration::from_secs(60);
+/// Between two looks at a file.
+const LOOK: Duration = Duration::from_millis(50);
+/// Processes that are started side by side, where each ends by itself.
+const AT_ONCE: usize = 8;
+
+/// One machine that plays a whole fleet. Its processes end, and its folder goes, when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    controller: Option<Running>,
+    agents: Vec<Agent>,
+    addresses: Addresses,
+    patience: Patience,
+    dir: TempDir,
+}
+
+#[derive(Debug)]
+struct Agent {
+    name: String,
+    state: PathBuf,
+    log: PathBuf,
+    /// None while it is switched off.
+    process: Option<Running>,
+}
+
+/// Where a controller serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Addresses {
+    agents: SocketAddr,
+    api: SocketAddr,
+}
+
+/// A line of `convoy clients list -o json`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Client {
+    pub(crate) name: String,
+    pub(crate) connected: bool,
+}
+
+/// What `convoy-agent check -o json` found on a fresh connection.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Check {
+    pub(crate) ok: bool,
+    pub(crate) reason: Option<String>,
+    pub(crate) certificate_fingerprint: Option<String>,
+}
+
+impl Machine {
+    /// Starts a controller in a fresh folder, and waits until it serves.
+    pub(crate) fn start(patience: &Patience) -> anyhow::Result<Self> {
+        // Not the TMPDIR of whoever calls: the path of a Unix socket has 107 bytes at most.
+        let dir = tempfile::Builder::new()
+            .prefix("convoy-demo-")
+            .tempdir_in("/tmp")
+            .context("cannot make a folder in /tmp")?;
+        for folder in ["agents", "logs"] {
+            fs::create_dir(dir.path().join(folder))?;
+        }
+        let data_dir = data_dir(&dir);
+        let mut command = Role::Controller.command()?;
+        command.arg("--data-dir").arg(&data_dir);
+        command.args(["--agents-addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0"]);
+        for name in NAMES {
+            command.args(["--name", name]);
+        }
+        let log = controller_log(&dir);
+        let mut controller = Running::start(command, &log)?;
+        let addresses = await_addresses(&mut controller, &data_dir, &log, patience)?;
+        Ok(Self {
+            controller: Some(controller),
+            agents: Vec::new(),
+            addresses,
+            patience: patience.clone(),
+            dir,
+        })
+    }
+
+    /// The folder of everything that the demo makes.
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Runs an operator's command, and returns what it prints.
+    pub(crate) fn convoy<A: AsRef<OsStr>>(&self, args: &[A]) -> anyhow::Result<String> {
+        let mut command = Role::Convoy.command()?;
+        command.arg("--data-dir").arg(data_dir(&self.dir)).args(args);
+        let line = || spelled(Role::Convoy, args);
+        let answer = process::ask(command, "", &self.patience)?;
+        ensure!(
+            answer.status.success(),
+            "`{}` failed ({}): {}",
+            line(),
+            answer.status,
+            answer.err.trim_end()
+        );
+        Ok(answer.out.trim_end().to_owned())
+    }
+
+    /// Runs an operator's command for its JSON.
+    fn convoy_json<T: DeserializeOwned>(&self, args: &[&str]) -> anyhow::Result<T> {
+        let args: Vec<&str> = args.iter().copied().chain(["-o", "json"]).collect();
+        let said = self.convoy(&args)?;
+        serde_json::from_str(&said)
+            .with_context(|| format!("`{}` printed JSON of another shape", spelled(Role::Convoy, &args)))
+    }
+
+    /// The rotation as an operator sees it.
+    pub(crate) fn rotation(&self, id: &str) -> anyhow::Result<Rotation> {
+        self.convoy_json(&["rotation", "status", id])
+    }
+
+    /// The roster as an operator sees it.
+    pub(crate) fn clients(&self) -> anyhow::Result<Vec<Client>> {
+        self.convoy_json(&["clients", "list"])
+    }
+
+    /// Lets so many hosts join with this token; says after each how many have.
+    pub(crate) fn join(&mut self, hosts: u16, token: &str, mut joined: impl FnMut(u16)) -> anyhow::Result<()> {
+        let hosts: Vec<Agent> = (1..=hosts)
+            .map(|number| {
+                let name = format!("agent-{number:03}");
+                Agent {
+                    state: self.dir.path().join("agents").join(&name),
+                    log: self.dir.path().join("logs").join(format!("{name}.log")),
+                    process: None,
+                    name,
+                }
+            })
+            .collect();
+        let patience = &self.patience;
+        let mut done = 0;
+        process::each(
+            &hosts,
+            AT_ONCE,
+            |host| join(host, token, patience),
+            |outcome| {
+                outcome?;
+                done += 1;
+                joined(done);
+                Ok(())
+            },
+        )?;
+        self.agents = hosts;
+        Ok(())
+    }
+
+    /// The names of the last `count` agents.
+    pub(crate) fn last(&self, count: u16) -> Vec<String> {
+        let first = self.agents.len().saturating_sub(count.into());
+        self.agents.iter().skip(first).map(|agent| agent.name.clone()).collect()
+    }
+
+    /// Switches on every agent that is off. By the calling thread, with which the agents end.
+    pub(crate) fn switch_on(&mut self) -> anyhow::Result<()> {
+        for agent in self.agents.iter_mut().filter(|agent| agent.process.is_none()) {
+            let mut command = Role::Agent.command()?;
+            command.args(["run", "--state-dir"]).arg(&agent.state);
+            agent.process = Some(Running::start(command, &agent.log)?);
+        }
+        Ok(())
+    }
+
+    /// Switches these agents off.
+    pub(crate) fn switch_off(&mut self, names: &[String]) {
+        let processes = self
+            .agents
+            .iter_mut()
+            .filter(|agent| names.contains(&agent.name))
+            .filter_map(|agent| agent.process.take())
+            .collect();
+        process::end(processes);
+    }
+
+    /// Connects each agent once more, from nothing but its disk and with verification on.
+    pub(crate) fn check(&self, mut checked: impl FnMut(&str, Check)) -> anyhow::Result<()> {
+        process::each(
+            &self.agents,
+            AT_ONCE,
+            |agent| check(agent, &self.patience).map(|check| (agent.name.as_str(), check)),
+            |outcome| {
+                let (name, check) = outcome?;
+                checked(name, check);
+                Ok(())
+            },
+        )
+    }
+
+    /// Fails with the end of its log if a process has ended that nobody has ended.
+    pub(crate) fn all_live(&mut self) -> anyhow::Result<()> {
+        self.controller_lives()?;
+        for agent in &mut self.agents {
+            if let Some(process) = &mut agent.process {
+                lives(process, &agent.name, &agent.log)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Machine::all_live`], for the controller alone.
+    pub(crate) fn controller_lives(&mut self) -> anyhow::Result<()> {
+        let log = controller_log(&self.dir);
+        match &mut self.controller {
+            Some(controller) => lives(controller, "the controller", &log),
+            None => Ok(()),
+        }
+    }
+
+    /// The end of the controller's log.
+    pub(crate) fn last_words(&self) -> String {
+        format!("the controller's log ends:\n{}", process::tail(&controller_log(&self.dir)))
+    }
+
+    /// How to look around in a fleet that stays.
+    pub(crate) fn directions(&self) -> anyhow::Result<String> {
+        let program = std::env::current_exe()?;
+        let (program, folder) = (program.display(), self.folder().display());
+        let Addresses { agents, api } = self.addresses;
+        let (convoy, agent) = (Role::Convoy.argument(), Role::Agent.argument());
+        Ok(format!(
+            "\
+The fleet stays until Ctrl-C, and then is gone with its folder.
+
+  agents    {agents}
+  API       {api} (reflection and health), {folder}/controller/convoy.sock (everything)
+  data dir  {folder}/controller
+  agents'   {folder}/agents/agent-001 and so on
+  logs      {folder}/logs
+
+In another shell:
+
+  convoy() {{ '{program}' {convoy} --data-dir '{folder}/controller' \"$@\"; }}
+  convoy clients list
+  convoy rotation status
+  convoy cert list
+  '{program}' {agent} status --state-dir '{folder}/agents/agent-001'
+  '{program}' {agent} check --state-dir '{folder}/agents/agent-001'
+  openssl s_client -connect {api} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256
+"
+        ))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let agents = self.agents.iter_mut().filter_map(|agent| agent.process.take());
+        process::end(agents.collect());
+        process::end(self.controller.take().into_iter().collect());
+    }
+}
+
+fn data_dir(dir: &TempDir) -> PathBuf {
+    dir.path().join("controller")
+}
+
+fn controller_log(dir: &TempDir) -> PathBuf {
+    dir.path().join("logs").join("controller.log")
+}
+
+fn await_addresses(
+    controller: &mut Running,
+    data_dir: &Path,
+    log: &Path,
+    patience: &Patience,
+) -> anyhow::Result<Addresses> {
+    let until = Instant::now() + START;
+    loop {
+        lives(controller, "the controller", log)?;
+        match fs::read_to_string(data_dir.join("addresses")) {
+            Ok(text) => {
+                if let Some(addresses) = Addresses::read(&text) {
+                    return Ok(addresses);
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(anyhow!(error).context("cannot read the controller's addresses")),
+        }
+        if Instant::now() >= until {
+            bail!(
+                "the controller does not serve after {} s; its log ends:\n{}",
+                START.as_secs(),
+                process::tail(log)
+            );
+        }
+        patience.pause(LOOK)?;
+    }
+}
+
+impl Addresses {
+    /// None while the file is not whole.
+    fn read(text: &str) -> Option<Self> {
+        let of = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+        };
+        Some(Self {
+            agents: of("agents")?,
+            api: of("api")?,
+        })
+    }
+}
+
+fn lives(process: &mut Running, name: &str, log: &Path) -> anyhow::Result<()> {
+    match process.ended()? {
+        None => Ok(()),
+        Some(status) => bail!("{name} has ended by itself ({status}); its log ends:\n{}", process::tail(log)),
+    }
+}
+
+fn join(host: &Agent, token: &str, patience: &Patience) -> anyhow::Result<()> {
+    let mut command = agent_command("join", &host.state)?;
+    // The token goes in by stdin, so that it shows in no process list.
+    command.args(["--name", &host.name, "-"]);
+    let answer = process::ask(command, token, patience)?;
+    ensure!(
+        answer.status.success(),
+        "{} cannot join ({}): {}",
+        host.name,
+        answer.status,
+        answer.err.trim_end()
+    );
+    Ok(())
+}
+
+fn check(agent: &Agent, patience: &Patience) -> anyhow::Result<Check> {
+    let mut command = agent_command("check", &agent.state)?;
+    command.args(["-o", "json"]);
+    let answer = process::ask(command, "", patience)?;
+    let check: Check = serde_json::from_str(&answer.out)
+        .with_context(|| format!("{} cannot check: {}", agent.name, answer.err.trim_end()))?;
+    ensure!(
+        check.ok == answer.status.success(),
+        "{}'s check says ok = {}, and ends with {}",
+        agent.name,
+        check.ok,
+        answer.status
+    );
+    Ok(check)
+}
+
+fn agent_command(verb: &str, state: &Path) -> anyhow::Result<Command> {
+    let mut command = Role::Agent.command()?;
+    command.arg(verb).arg("--state-dir").arg(state);
+    Ok(command)
+}
+
+/// A command line as people type it.
+fn spelled<A: AsRef<OsStr>>(role: Role, args: &[A]) -> String {
+    let mut line = role.program().to_owned();
+    for arg in args {
+        line.push(' ');
+        line.push_str(&arg.as_ref().to_string_lossy());
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_whole_or_not_at_all() {
+        let addresses = Addresses::read("agents 127.0.0.1:41001\napi 127.0.0.1:41002\n").unwrap();
+        assert_eq!(addresses.agents.port(), 41001);
+        assert_eq!(addresses.api.port(), 41002);
+        for partial in ["", "agents 127.0.0.1:41001\n", "agents 127.0.0.1:41001\napi 127"] {
+            assert_eq!(Addresses::read(partial), None, "{partial:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_spelled_as_people_type_it() {
+        assert_eq!(spelled(Role::Convoy, &["cert", "list"]), "convoy cert list");
+    }
+}
