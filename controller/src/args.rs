@@ -21,6 +21,11 @@ pub struct Args {
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8443")]
     pub api_addr: SocketAddr,
 
+    /// Where metrics (`/metrics`), liveness (`/livez`) and readiness (`/readyz`) are served over plain HTTP, for example `127.0.0.1:9443`. Nowhere
+    /// unless given.
+    #[arg(long, value_name = "ADDR")]
+    pub metrics_addr: Option<SocketAddr>,
+
     /// DNS name or IP address under which hosts reach this controller. May be repeated. Every server certificate must carry all of them, and join
     /// tokens name them with the agents' port. [default: the host name and `localhost`]
     #[arg(long = "name", value_name = "DNS-OR-IP", value_parser = name)]

@@ -14,6 +14,7 @@ pub mod journal;
 pub mod keeper;
 pub mod keys;
 pub mod listener;
+pub mod metrics;
 pub mod peer;
 pub mod seen;
 pub mod serve;

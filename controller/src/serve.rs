@@ -25,7 +25,7 @@ use crate::{
     keeper::Keeper,
     keys::{FleetKeys, store_server_key},
     listener::{Listener, Port},
-    seen,
+    metrics, seen,
     sessions::Sessions,
     swap,
     tls::TlsConfigs,
@@ -108,6 +108,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let listener = Arc::new(Listener::new(keeper.clone(), Arc::clone(&configs), checks));
     let uid = rustix::process::geteuid().as_raw();
 
+    let mut addresses = format!("agents {agents_at}\napi {api_at}\n");
+    if let Some(address) = args.metrics_addr {
+        let socket = bind(address, "--metrics-addr").await?;
+        addresses += &format!("metrics {}\n", socket.local_addr()?);
+        tokio::spawn(metrics::run(socket, keeper.clone(), Arc::clone(&sessions)));
+    }
     tokio::spawn(swap::run(keeper.clone(), configs));
     tokio::spawn(seen::run(keeper, sessions));
     tokio::spawn(Arc::clone(&listener).accept(agents_socket, Port::Agents, agent_routes));
@@ -119,10 +125,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     ));
 
     // With port 0 nobody knows the addresses but the controller.
-    folder.write(
-        "addresses",
-        format!("agents {agents_at}\napi {api_at}\n").as_bytes(),
-    )?;
+    folder.write("addresses", addresses.as_bytes())?;
     tracing::info!(agents = %agents_at, api = %api_at, data_dir = %args.data_dir.display(), "serving");
     stopped().await?;
     tracing::info!("stopping");

@@ -7,7 +7,10 @@ use crate::state::Choice;
 fn shown(world: &World, anchors: &[u64]) -> (u64, bool) {
     let anchors: Vec<_> = anchors.iter().copied().map(AnchorNumber).collect();
     let choice = world.fleet.certificate_for(Some(&anchors));
-    let Choice { generation, bridged } = choice.expect("one is served");
+    let Choice {
+        generation,
+        bridged,
+    } = choice.expect("one is served");
     (generation.0, bridged)
 }
 
@@ -27,7 +30,11 @@ fn each_phase_shows_what_the_client_trusts() {
         assert_eq!(shown(&world, &[1, 2]), serving, "{phase}: both");
         assert_eq!(shown(&world, &[9]), serving, "{phase}: neither");
         let choice = world.fleet.certificate_for(None).expect("one is served");
-        assert_eq!((choice.generation.0, choice.bridged), serving, "{phase}: off");
+        assert_eq!(
+            (choice.generation.0, choice.bridged),
+            serving,
+            "{phase}: off"
+        );
     }
 }
 
@@ -56,11 +63,18 @@ fn who_slept_through_two_rotations_is_let_in_and_catches_up() {
         world.drive(&mut hosts, Phase::Completed);
     }
     assert_eq!(shown(&world, &[1]), (1, true));
-    assert_eq!(shown(&world, &[1, 2]), (2, true), "the newest that it trusts");
+    assert_eq!(
+        shown(&world, &[1, 2]),
+        (2, true),
+        "the newest that it trusts"
+    );
     assert!(!world.rotation().confirmed.contains(sleeper.number));
     world.visit(&mut sleeper);
     assert_eq!(sleeper.served(&world.fleet), Generation(3));
-    assert!(world.rotation().confirmed.contains(sleeper.number), "no longer at risk");
+    assert!(
+        world.rotation().confirmed.contains(sleeper.number),
+        "no longer at risk"
+    );
 }
 
 #[test]
@@ -83,11 +97,7 @@ fn a_certificate_that_was_never_served_is_not_bridged() {
 #[test]
 fn an_old_certificate_comes_back_as_a_new_generation_with_its_anchor() {
     let (mut world, mut hosts) = World::at(Phase::Completed, Strategy::Overlap, 2);
-    let command = world.start_command(
-        Strategy::Overlap,
-        Generation(1),
-        RotationOptions::default(),
-    );
+    let command = world.start_command(Strategy::Overlap, Generation(1), RotationOptions::default());
     world.does(command);
     assert_eq!(world.rotation().to, Generation(3));
     let restored = world.fleet.certificate(Generation(3)).expect("it is kept");
@@ -101,23 +111,48 @@ fn an_old_certificate_comes_back_as_a_new_generation_with_its_anchor() {
     assert_eq!(shown(&world, &[1]), (3, false));
     // A number is not used again.
     assert_eq!(world.import("another"), Generation(4));
-    assert_eq!(world.fleet.anchor(Generation(4)).map(|a| a.number), Some(AnchorNumber(3)));
+    assert_eq!(
+        world.fleet.anchor(Generation(4)).map(|a| a.number),
+        Some(AnchorNumber(3))
+    );
 }
 
 #[test]
 fn an_import_that_is_repeated_makes_no_generation() {
     let (mut world, mut hosts) = World::at(Phase::Completed, Strategy::Overlap, 1);
     let certificate = world.certificate("third");
-    assert_eq!(world.does(Command::ImportCertificate(certificate.clone())).len(), 1);
-    assert_eq!(world.does(Command::ImportCertificate(certificate.clone())), []);
-    let command =
-        world.start_command(Strategy::Overlap, Generation(3), RotationOptions::default());
+    assert_eq!(
+        world
+            .does(Command::ImportCertificate(certificate.clone()))
+            .len(),
+        1
+    );
+    assert_eq!(
+        world.does(Command::ImportCertificate(certificate.clone())),
+        []
+    );
+    let command = world.start_command(Strategy::Overlap, Generation(3), RotationOptions::default());
     world.does(command);
     world.drive(&mut hosts, Phase::Completed);
-    assert_eq!(world.does(Command::ImportCertificate(certificate)), [], "it is served");
+    assert_eq!(
+        world.does(Command::ImportCertificate(certificate)),
+        [],
+        "it is served"
+    );
     // One that was served before is imported anew, under the same anchor.
-    let first = world.fleet.certificate(Generation(1)).expect("kept").certificate.clone();
-    assert_eq!(world.does(Command::ImportCertificate(first.clone())).len(), 1);
+    let first = world
+        .fleet
+        .certificate(Generation(1))
+        .expect("kept")
+        .certificate
+        .clone();
+    assert_eq!(
+        world.does(Command::ImportCertificate(first.clone())).len(),
+        1
+    );
     assert_eq!(world.does(Command::ImportCertificate(first)), []);
-    assert_eq!(world.fleet.anchor(Generation(4)).map(|a| a.number), Some(AnchorNumber(1)));
+    assert_eq!(
+        world.fleet.anchor(Generation(4)).map(|a| a.number),
+        Some(AnchorNumber(1))
+    );
 }

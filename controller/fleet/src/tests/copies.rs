@@ -58,7 +58,10 @@ fn two_copies_that_alternate_are_duplicated_and_do_not_count() {
     }
     world.connect(&other);
     assert_eq!(world.client(&host).state, ClientState::Duplicated);
-    assert!(world.fleet.roster().contains(host.number), "it is waited for");
+    assert!(
+        world.fleet.roster().contains(host.number),
+        "it is waited for"
+    );
     for _ in 0..3 {
         world.visit(&mut host);
         world.visit(&mut other);
@@ -82,7 +85,11 @@ fn a_copy_that_was_resolved_is_noticed_again() {
             world.connect(&other);
             world.connect(&host);
         }
-        assert_eq!(world.client(&host).state, ClientState::Duplicated, "{round}");
+        assert_eq!(
+            world.client(&host).state,
+            ClientState::Duplicated,
+            "{round}"
+        );
         world.does(Command::Resolve(0));
     }
 }

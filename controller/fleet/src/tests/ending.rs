@@ -31,8 +31,7 @@ fn an_abort_before_the_swap_publishes_the_old_trust_at_a_higher_revision() {
         }
         assert_eq!(world.phase(), Phase::Aborted);
         // The candidate was never served: it is still to be had under its own number.
-        let command =
-            world.start_command(strategy, Generation(2), RotationOptions::default());
+        let command = world.start_command(strategy, Generation(2), RotationOptions::default());
         world.does(command);
         world.drive(&mut hosts, Phase::Completed);
         assert_eq!(world.serving(), 2);
@@ -41,13 +40,21 @@ fn an_abort_before_the_swap_publishes_the_old_trust_at_a_higher_revision() {
 
 #[test]
 fn from_the_swap_on_there_is_no_abort() {
-    for phase in [Phase::Swapping, Phase::Enforcing, Phase::ResumingReplication] {
+    for phase in [
+        Phase::Swapping,
+        Phase::Enforcing,
+        Phase::ResumingReplication,
+    ] {
         let (mut world, _) = World::at(phase, Strategy::Overlap, 1);
         let rotation = world.rotation().id;
         for id in [None, Some(rotation)] {
             assert_eq!(
                 world.refuses(Command::Abort(id)),
-                Refusal::TooLateToAbort { rotation, phase, from: Generation(1) }
+                Refusal::TooLateToAbort {
+                    rotation,
+                    phase,
+                    from: Generation(1)
+                }
             );
         }
     }
@@ -130,13 +137,26 @@ fn the_swap_waits_for_those_who_were_connected() {
 #[test]
 fn a_session_on_the_old_certificate_is_not_back() {
     let (mut world, hosts) = swapping(1, None);
-    let Statement::Connected { incarnation, instance, held, mode, agent_version, .. } =
-        hosts[0].connected(&world.fleet)
+    let Statement::Connected {
+        incarnation,
+        instance,
+        held,
+        mode,
+        agent_version,
+        ..
+    } = hosts[0].connected(&world.fleet)
     else {
         panic!("it connects");
     };
     let served = Generation(1);
-    let old = Statement::Connected { incarnation, instance, held, mode, agent_version, served };
+    let old = Statement::Connected {
+        incarnation,
+        instance,
+        held,
+        mode,
+        agent_version,
+        served,
+    };
     world.state(0, old);
     assert_eq!(world.missing(), [0]);
     world.connect(&hosts[0]);
@@ -207,10 +227,17 @@ fn nobody_is_rolled_back_before_the_new_certificate_is_served() {
     let (mut world, hosts) = World::at(Phase::Swapping, Strategy::Overlap, 3);
     // The controller could not load it for an hour.
     world.pass(HOUR);
-    assert_eq!(due(&world.fleet, world.now), Some(Duty::Swap(Generation(2))));
+    assert_eq!(
+        due(&world.fleet, world.now),
+        Some(Duty::Swap(Generation(2)))
+    );
     assert_eq!(world.does(Command::Advance), []);
     world.settle();
-    assert_eq!(world.phase(), Phase::Swapping, "the window begins with the swap");
+    assert_eq!(
+        world.phase(),
+        Phase::Swapping,
+        "the window begins with the swap"
+    );
     for host in &hosts {
         world.connect(host);
     }

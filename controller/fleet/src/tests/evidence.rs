@@ -29,7 +29,11 @@ fn an_old_revision_counts_for_nothing() {
         world.state(0, statement);
         assert_eq!(world.counts(), [0; 4]);
     }
-    assert_eq!(world.client(&host).suspicion, None, "it is late, and no liar");
+    assert_eq!(
+        world.client(&host).suspicion,
+        None,
+        "it is late, and no liar"
+    );
 }
 
 #[test]
@@ -44,7 +48,10 @@ fn another_certificate_counts_for_nothing() {
     world.visit(&mut host);
     world.drive(std::slice::from_mut(&mut host), Phase::Enforcing);
     world.fetch(&mut host);
-    assert_eq!(world.state(0, Statement::Confirmed(host.held, Generation(1))), []);
+    assert_eq!(
+        world.state(0, Statement::Confirmed(host.held, Generation(1))),
+        []
+    );
     assert_eq!(world.missing(), [0]);
 }
 
@@ -69,7 +76,10 @@ fn another_groups_document_is_suspicious() {
     assert_eq!(world.counts(), [0; 4]);
     world.state(0, Statement::Applied(theirs));
     assert_eq!(world.counts(), [0; 4]);
-    assert_eq!(world.client(&host).suspicion, Some(Suspicion::UnknownDocument));
+    assert_eq!(
+        world.client(&host).suspicion,
+        Some(Suspicion::UnknownDocument)
+    );
     assert!(proves(&mut world, &mut host));
 }
 
@@ -81,15 +91,26 @@ fn a_document_that_was_never_published_is_suspicious_until_an_honest_proof() {
     for unknown in [forged(trust), at_revision(9, trust), at_revision(1, trust)] {
         host.held = unknown;
         world.connect(&host);
-        assert_eq!(world.client(&host).suspicion, Some(Suspicion::UnknownDocument));
+        assert_eq!(
+            world.client(&host).suspicion,
+            Some(Suspicion::UnknownDocument)
+        );
         assert_eq!(world.client(&host).stated.map(|s| s.revision), Some(None));
-        assert_eq!(world.state(0, Statement::Applied(unknown)), [], "said already");
+        assert_eq!(
+            world.state(0, Statement::Applied(unknown)),
+            [],
+            "said already"
+        );
         assert_eq!((world.counts(), world.missing()), ([0; 4], vec![0]));
     }
     host = honest;
     world.connect(&host);
     world.fetch(&mut host);
-    assert_eq!(world.counts(), [0; 4], "its word alone does not count any more");
+    assert_eq!(
+        world.counts(),
+        [0; 4],
+        "its word alone does not count any more"
+    );
     world.show(&host);
     assert_eq!(world.client(&host).suspicion, None);
     assert_eq!(world.missing(), Vec::<u32>::new());
@@ -100,7 +121,10 @@ fn a_client_that_accepts_a_decoy_has_shown_nothing() {
     let (mut world, mut host) = preparing(Strategy::Overlap);
     assert!(proves(&mut world, &mut host));
     world.state(0, Statement::Suspected(Suspicion::AcceptsDecoy));
-    assert_eq!(world.state(0, Statement::Suspected(Suspicion::AcceptsDecoy)), []);
+    assert_eq!(
+        world.state(0, Statement::Suspected(Suspicion::AcceptsDecoy)),
+        []
+    );
     world.settle();
     assert_eq!((world.counts(), world.missing()), ([0; 4], vec![0]));
     world.connect(&host);
@@ -137,7 +161,10 @@ fn an_operator_may_resolve_a_suspicion_but_gives_no_evidence() {
     world.does(Command::Resolve(0));
     assert_eq!(world.client(&host).suspicion, None);
     assert_eq!(world.missing(), [0]);
-    assert_eq!(world.refuses(Command::Resolve(0)), Refusal::NothingToResolve);
+    assert_eq!(
+        world.refuses(Command::Resolve(0)),
+        Refusal::NothingToResolve
+    );
 }
 
 #[test]
@@ -170,7 +197,10 @@ fn the_latest_statement_wins() {
         world.connect(&snapshot);
         world.settle();
         assert_eq!((world.counts(), world.missing()), ([0; 4], vec![0]));
-        assert_eq!(world.client(&host).stated.and_then(|s| s.revision), Some(Revision(1)));
+        assert_eq!(
+            world.client(&host).stated.and_then(|s| s.revision),
+            Some(Revision(1))
+        );
         assert!(proves(&mut world, &mut host));
     }
 }
@@ -183,7 +213,11 @@ fn a_confirmed_client_that_goes_back_is_not_confirmed() {
     assert_eq!(world.missing(), [1]);
     world.connect(&prepared);
     assert_eq!(world.missing(), [0, 1]);
-    assert_eq!(world.counts(), [2, 2, 2, 0], "what it still holds still counts");
+    assert_eq!(
+        world.counts(),
+        [2, 2, 2, 0],
+        "what it still holds still counts"
+    );
     world.drive(&mut hosts, Phase::Completed);
     // What was shown in a rotation that is over stays as it was.
     world.connect(&prepared);

@@ -10,12 +10,18 @@ fn gate_a_opens_by_the_last_proof_and_not_before() {
     world.visit(&mut hosts[1]);
     world.visit(&mut hosts[0]);
     world.settle();
-    assert_eq!((world.phase(), world.missing()), (Phase::Preparing, vec![2]));
+    assert_eq!(
+        (world.phase(), world.missing()),
+        (Phase::Preparing, vec![2])
+    );
     // Being away does not help.
     world.state(2, Statement::Disconnected);
     world.pass(DAY * 100);
     world.settle();
-    assert_eq!((world.phase(), world.missing()), (Phase::Preparing, vec![2]));
+    assert_eq!(
+        (world.phase(), world.missing()),
+        (Phase::Preparing, vec![2])
+    );
     assert_eq!(world.does(Command::Advance), []);
     world.visit(&mut hosts[2]);
     assert_eq!(world.missing(), Vec::<u32>::new());
@@ -41,13 +47,19 @@ fn with_toggle_a_client_must_show_that_it_is_off() {
         world.fetch(host);
     }
     world.settle();
-    assert_eq!((world.phase(), world.missing()), (Phase::Preparing, vec![0, 1]));
+    assert_eq!(
+        (world.phase(), world.missing()),
+        (Phase::Preparing, vec![0, 1])
+    );
     // A proof is not what is asked.
     let to = world.rotation().to;
     assert_eq!(world.state(0, Statement::Proved(hosts[0].held, to)), []);
     world.state(0, Statement::Relaxed(hosts[0].held));
     world.settle();
-    assert_eq!((world.phase(), world.missing()), (Phase::Preparing, vec![1]));
+    assert_eq!(
+        (world.phase(), world.missing()),
+        (Phase::Preparing, vec![1])
+    );
     world.state(1, Statement::Relaxed(hosts[1].held));
     world.settle();
     assert_eq!(world.phase(), Phase::Swapping);
@@ -79,7 +91,10 @@ fn gate_b_opens_by_the_last_confirmation_and_not_before() {
         world.visit(&mut hosts[0]);
         world.visit(&mut hosts[2]);
         world.settle();
-        assert_eq!((world.phase(), world.missing()), (Phase::Enforcing, vec![1]));
+        assert_eq!(
+            (world.phase(), world.missing()),
+            (Phase::Enforcing, vec![1])
+        );
         world.visit(&mut hosts[1]);
         world.settle();
         assert_eq!(world.phase(), Phase::Completed);
@@ -100,7 +115,10 @@ fn a_waiver_opens_the_gate_and_shuts_it_when_it_runs_out() {
     world.pass(HOUR);
     world.does(Command::Resume(None));
     world.settle();
-    assert_eq!((world.phase(), world.missing()), (Phase::Preparing, vec![1]));
+    assert_eq!(
+        (world.phase(), world.missing()),
+        (Phase::Preparing, vec![1])
+    );
     let waive = world.waive(1, HOUR);
     world.does(waive);
     world.settle();
@@ -134,7 +152,10 @@ fn when_a_waiver_runs_out_the_controller_looks_again() {
     let waive = world.waive(1, HOUR);
     world.does(waive);
     let end = world.now + HOUR;
-    assert_eq!(crate::rotation::next_deadline(&world.fleet, world.now), Some(end));
+    assert_eq!(
+        crate::rotation::next_deadline(&world.fleet, world.now),
+        Some(end)
+    );
     assert_eq!(crate::rotation::next_deadline(&world.fleet, end), None);
 }
 
@@ -195,7 +216,11 @@ fn a_client_that_joins_in_any_phase_is_waited_for_and_can_be_confirmed() {
             let (mut world, mut hosts) = World::at(phase, strategy, 2);
             let late = world.host();
             let waited_for = matches!(phase, Phase::Preparing | Phase::Enforcing);
-            assert_eq!(world.missing().contains(&late.number), waited_for, "{phase}");
+            assert_eq!(
+                world.missing().contains(&late.number),
+                waited_for,
+                "{phase}"
+            );
             world.drive(&mut hosts, Phase::Enforcing.min(world.phase().max(phase)));
             // The others alone do not open the gate.
             for _ in 0..4 {
@@ -230,12 +255,22 @@ fn a_group_that_is_created_in_any_phase_is_born_with_its_trust() {
                 world.refuses(Command::CreateGroup(printers.clone())),
                 Refusal::GroupExists(printers.clone())
             );
-            assert_eq!(world.purpose(&printers), world.purpose(&GroupName::default_group()));
-            assert_ne!(world.trust(&printers), world.trust(&GroupName::default_group()));
+            assert_eq!(
+                world.purpose(&printers),
+                world.purpose(&GroupName::default_group())
+            );
+            assert_ne!(
+                world.trust(&printers),
+                world.trust(&GroupName::default_group())
+            );
             hosts.push(world.joins(&printers));
             world.drive(&mut hosts, Phase::Completed);
             let counted = world.rotation().confirmed.len();
-            assert_eq!(counted, if phase == Phase::Completed { 1 } else { 2 }, "{phase}");
+            assert_eq!(
+                counted,
+                if phase == Phase::Completed { 1 } else { 2 },
+                "{phase}"
+            );
         }
     }
 }

@@ -45,7 +45,8 @@ impl Ledger {
         let Some(client) = fleet.client(number) else {
             return;
         };
-        let known = |held: &Held| fleet.published(&client.group, held.revision) == Some(held.digest);
+        let known =
+            |held: &Held| fleet.published(&client.group, held.revision) == Some(held.digest);
         match statement {
             Statement::Connected {
                 incarnation,
@@ -72,9 +73,13 @@ impl Ledger {
             Statement::Suspected(_) => {
                 self.shown.remove(&number);
             }
-            Statement::Proved(held, to) => self.give(fleet, number, *held, Some(*to), What::AcceptsNew),
+            Statement::Proved(held, to) => {
+                self.give(fleet, number, *held, Some(*to), What::AcceptsNew)
+            }
             Statement::Relaxed(held) => self.give(fleet, number, *held, None, What::IsOff),
-            Statement::Confirmed(held, to) => self.give(fleet, number, *held, Some(*to), What::CameBack),
+            Statement::Confirmed(held, to) => {
+                self.give(fleet, number, *held, Some(*to), What::CameBack)
+            }
             Statement::Disconnected => {}
         }
     }

@@ -150,7 +150,10 @@ fn waited_for_is_the_most_that_were_ever_missing() {
     // Two have proved it. Three join, and then one of the two is caught.
     hosts.extend(world.hosts(3));
     assert_eq!(world.rotation().waited_for, 3);
-    world.state(0, Statement::Suspected(crate::client::Suspicion::AcceptsDecoy));
+    world.state(
+        0,
+        Statement::Suspected(crate::client::Suspicion::AcceptsDecoy),
+    );
     assert_eq!(world.missing(), [0, 2, 3, 4]);
     assert_eq!(world.rotation().waited_for, 4);
     world.drive(&mut hosts, Phase::Completed);
@@ -180,11 +183,7 @@ fn a_renewed_certificate_with_the_same_key_keeps_its_anchor() {
         ..world.certificate("renewed")
     };
     world.does(Command::ImportCertificate(renewed));
-    let command = world.start_command(
-        Strategy::Overlap,
-        Generation(2),
-        RotationOptions::default(),
-    );
+    let command = world.start_command(Strategy::Overlap, Generation(2), RotationOptions::default());
     world.does(command);
     let anchors: Vec<_> = looks(&mut world, &mut hosts)
         .into_iter()

@@ -27,7 +27,12 @@ fn nothing_is_done_before_the_fleet_is_founded_nor_founded_twice() {
 
 #[test]
 fn one_rotation_at_a_time() {
-    for phase in [Phase::Planned, Phase::Preparing, Phase::Swapping, Phase::Enforcing] {
+    for phase in [
+        Phase::Planned,
+        Phase::Preparing,
+        Phase::Swapping,
+        Phase::Enforcing,
+    ] {
         let (mut world, _) = World::at(phase, Strategy::Overlap, 1);
         let other = world.import("other");
         let second = start(&mut world, other);
@@ -61,9 +66,15 @@ fn an_empty_roster_is_refused_unless_it_is_meant() {
 fn what_is_served_is_nothing_to_rotate_to() {
     let (mut world, _) = World::at(Phase::Completed, Strategy::Overlap, 1);
     let command = start(&mut world, Generation(2));
-    assert_eq!(world.refuses(command), Refusal::AlreadyServed(Generation(2)));
+    assert_eq!(
+        world.refuses(command),
+        Refusal::AlreadyServed(Generation(2))
+    );
     let command = start(&mut world, Generation(9));
-    assert_eq!(world.refuses(command), Refusal::NoSuchGeneration(Generation(9)));
+    assert_eq!(
+        world.refuses(command),
+        Refusal::NoSuchGeneration(Generation(9))
+    );
 }
 
 #[test]
@@ -74,7 +85,10 @@ fn an_old_generation_of_the_served_certificate_is_served_already() {
     world.drive(&mut hosts, Phase::Completed);
     assert_eq!(world.serving(), 3);
     let command = start(&mut world, Generation(1));
-    assert_eq!(world.refuses(command), Refusal::AlreadyServed(Generation(3)));
+    assert_eq!(
+        world.refuses(command),
+        Refusal::AlreadyServed(Generation(3))
+    );
 }
 
 #[test]
@@ -92,12 +106,18 @@ fn a_candidate_must_be_valid_now() {
     let command = start(&mut world, generation);
     assert_eq!(
         world.refuses(command.clone()),
-        Refusal::CertificateNotYetValid { generation, not_before }
+        Refusal::CertificateNotYetValid {
+            generation,
+            not_before
+        }
     );
     world.pass(HOUR * 2);
     assert_eq!(
         world.refuses(command.clone()),
-        Refusal::CertificateExpired { generation, not_after }
+        Refusal::CertificateExpired {
+            generation,
+            not_after
+        }
     );
     world.pass(-MINUTE);
     world.does(command);
@@ -118,7 +138,9 @@ fn the_root_limits_off() {
     let command = toggle(&mut world, DAY + MINUTE);
     assert_eq!(
         world.refuses(command),
-        Refusal::LeaseTooLong { max_off_seconds: 86_400 }
+        Refusal::LeaseTooLong {
+            max_off_seconds: 86_400
+        }
     );
     let command = toggle(&mut world, DAY);
     world.does(command);
@@ -182,7 +204,10 @@ fn a_token_that_cannot_be_is_not_created() {
         world.refuses(create("nowhere", later)),
         Refusal::NoSuchGroup(group("nowhere"))
     );
-    assert_eq!(world.refuses(create("default", now)), Refusal::TokenBornExpired);
+    assert_eq!(
+        world.refuses(create("default", now)),
+        Refusal::TokenBornExpired
+    );
 }
 
 #[test]
@@ -214,8 +239,14 @@ fn a_decommissioned_client_is_refused_everything() {
     let issue = |client| Command::IssueIdentity { client, expires_at };
     assert_eq!(world.refuses(issue(0)), Refusal::ClientDecommissioned);
     assert_eq!(world.refuses(issue(1)), Refusal::NoSuchClient);
-    assert_eq!(world.refuses(Command::Resolve(0)), Refusal::ClientDecommissioned);
-    assert_eq!(world.refuses(Command::Decommission(1)), Refusal::NoSuchClient);
+    assert_eq!(
+        world.refuses(Command::Resolve(0)),
+        Refusal::ClientDecommissioned
+    );
+    assert_eq!(
+        world.refuses(Command::Decommission(1)),
+        Refusal::NoSuchClient
+    );
     let state = world.fleet.client(0).map(|client| client.state);
     assert_eq!(state, Some(ClientState::Decommissioned));
 }

@@ -30,8 +30,8 @@ fn a_request_is_served_once() {
     let mut world = World::new();
     world.hosts(1);
     let to = world.import("new");
-    let [first, second] = [0; 2]
-        .map(|_| world.start_command(Strategy::Overlap, to, RotationOptions::default()));
+    let [first, second] =
+        [0; 2].map(|_| world.start_command(Strategy::Overlap, to, RotationOptions::default()));
     let served = world.serve("r1", "start 2", first).expect("served");
     let id = world.rotation().id;
     assert_eq!(served, Some(Outcome::Rotation(id)));
@@ -80,9 +80,14 @@ fn a_journal_that_is_read_again_gives_the_same_state() {
     hosts.push(world.joins(&group("printers")));
     let waive = world.waive(0, HOUR);
     world.does(waive);
-    world.serve("r1", "a", Command::Pause(None)).expect("served");
+    world
+        .serve("r1", "a", Command::Pause(None))
+        .expect("served");
     world.does(Command::Resume(None));
-    world.state(1, Statement::Suspected(crate::client::Suspicion::AcceptsDecoy));
+    world.state(
+        1,
+        Statement::Suspected(crate::client::Suspicion::AcceptsDecoy),
+    );
     world.drive(&mut hosts, Phase::Completed);
     world.start(Strategy::Overlap);
     world.drive(&mut hosts, Phase::Enforcing);

@@ -20,9 +20,19 @@ fn a_restart_in_any_phase_loses_nothing() {
             world.does(Command::Pause(None));
             world.settle();
             world.visit(&mut half[0]);
-            let before = (world.counts(), world.published(), world.serving(), world.missing());
+            let before = (
+                world.counts(),
+                world.published(),
+                world.serving(),
+                world.missing(),
+            );
             world.restart();
-            let after = (world.counts(), world.published(), world.serving(), world.missing());
+            let after = (
+                world.counts(),
+                world.published(),
+                world.serving(),
+                world.missing(),
+            );
             assert_eq!(before, after, "{phase}");
             assert_eq!(world.phase(), phase);
             assert!(world.fleet.connected().is_empty());

@@ -1,0 +1,207 @@
+//! What a monitoring system reads: metrics, liveness, readiness, over plain HTTP. All of it is asked of the state when it is read; nothing is counted twice.
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get,
+};
+use convoy_fleet::{client::ClientState, gate, rotation::Phase, state::Fleet};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use jiff::Timestamp;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use tokio::net::TcpListener;
+
+use crate::{clock, keeper::Keeper, sessions::Sessions};
+
+const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Clone)]
+struct Source {
+    keeper: Keeper,
+    sessions: Arc<Sessions>,
+}
+
+/// Serves for ever: `/metrics`, `/livez`, `/readyz`.
+pub async fn run(socket: TcpListener, keeper: Keeper, sessions: Arc<Sessions>) {
+    let routes = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|| async { "live\n" }))
+        .route("/readyz", get(|| async { "ready\n" }))
+        .with_state(Source { keeper, sessions });
+    loop {
+        let stream = match socket.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection for metrics");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(routes.clone());
+        tokio::spawn(async move {
+            let builder = auto::Builder::new(TokioExecutor::new());
+            if let Err(error) = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .await
+            {
+                tracing::debug!(%error, "a connection for metrics ended");
+            }
+        });
+    }
+}
+
+async fn metrics(State(source): State<Source>) -> impl IntoResponse {
+    let mut text = String::new();
+    let written = render(
+        &source.keeper.read(),
+        source.sessions.clients().len(),
+        clock::now(),
+        &mut text,
+    );
+    match written {
+        Ok(()) => Ok(([(CONTENT_TYPE, TEXT)], text)),
+        Err(error) => Err((http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPhase {
+    phase: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByEvidence {
+    evidence: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByGeneration {
+    generation: u64,
+}
+
+fn render(fleet: &Fleet, sessions: u64, now: Timestamp, text: &mut String) -> fmt::Result {
+    let mut registry = Registry::with_prefix("convoy");
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+
+    let clients = Family::<ByState, Gauge>::default();
+    for state in ["active", "duplicated", "decommissioned", "suspected"] {
+        clients.get_or_create(&ByState { state }).set(0);
+    }
+    for (_, client) in fleet.clients() {
+        let state = match (client.state, client.suspicion) {
+            (ClientState::Active, Some(_)) => "suspected",
+            (ClientState::Active, None) => "active",
+            (ClientState::Duplicated, _) => "duplicated",
+            (ClientState::Decommissioned, _) => "decommissioned",
+        };
+        clients.get_or_create(&ByState { state }).inc();
+    }
+    registry.register("clients", "Clients by their state", clients);
+
+    let open: Gauge = Gauge::default();
+    open.set(number(sessions));
+    registry.register("sessions", "Clients that have a session just now", open);
+
+    let phases = Family::<ByPhase, Gauge>::default();
+    let evidence = Family::<ByEvidence, Gauge>::default();
+    let missing: Gauge = Gauge::default();
+    if let Some(rotation) = fleet.rotations().last() {
+        for phase in PHASES {
+            let label = ByPhase {
+                phase: phase.to_string(),
+            };
+            phases
+                .get_or_create(&label)
+                .set(i64::from(phase == rotation.phase));
+        }
+        for (evidence_name, set) in [
+            ("received", &rotation.received),
+            ("applied", &rotation.applied),
+            ("proved", &rotation.proved),
+            ("confirmed", &rotation.confirmed),
+        ] {
+            let label = ByEvidence {
+                evidence: evidence_name,
+            };
+            evidence
+                .get_or_create(&label)
+                .set(number(fleet.roster().intersection_len(set)));
+        }
+        missing.set(number(gate::missing(fleet, rotation, now).len()));
+    }
+    registry.register(
+        "rotation_phase",
+        "1 for the phase of the newest rotation",
+        phases,
+    );
+    registry.register(
+        "rotation_clients",
+        "Clients that have shown at least that in the newest rotation",
+        evidence,
+    );
+    registry.register(
+        "gate_missing",
+        "Clients that the newest rotation waits for",
+        missing,
+    );
+
+    let expiry = Family::<ByGeneration, Gauge>::default();
+    for (generation, kept) in fleet.certificates() {
+        if fleet.serving() == Some(generation) || fleet.candidate() == Some(generation) {
+            let label = ByGeneration {
+                generation: generation.0,
+            };
+            expiry
+                .get_or_create(&label)
+                .set(kept.certificate.not_after.duration_since(now).as_secs());
+        }
+    }
+    registry.register(
+        "certificate_expiry_seconds",
+        "Seconds until the certificate that is served, or about to be, expires",
+        expiry,
+    );
+    encode(text, &registry)
+}
+
+const PHASES: [Phase; 9] = [
+    Phase::Planned,
+    Phase::PausingReplication,
+    Phase::Preparing,
+    Phase::Swapping,
+    Phase::Enforcing,
+    Phase::ResumingReplication,
+    Phase::Completed,
+    Phase::Aborted,
+    Phase::RolledBack,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_fleet_has_metrics_too() {
+        let mut text = String::new();
+        render(&Fleet::default(), 3, Timestamp::UNIX_EPOCH, &mut text).expect("rendered");
+        assert!(text.contains("convoy_sessions 3\n"), "{text}");
+        assert!(
+            text.contains("convoy_clients{state=\"active\"} 0\n"),
+            "{text}"
+        );
+        assert!(text.contains("convoy_gate_missing 0\n"), "{text}");
+    }
+}
