@@ -168,7 +168,7 @@ impl Agents {
             .keeper
             .read()
             .client_by_key(&asked.key())
-            .ok_or_else(|| Status::internal("the client that has joined is not in the roster"))?;
+            .ok_or_else(|| status::internal("the client that has joined is not in the roster"))?;
         let certificates = self.issue(client, &asked)?;
         let fleet = self.keeper.read();
         let (record, trust) = record_and_trust(&fleet, client)?;
@@ -244,7 +244,7 @@ impl Agents {
             )
             .map_err(|error| {
                 tracing::error!(%error, "cannot issue an identity certificate");
-                Status::internal(
+                status::internal(
                     "the identity certificate cannot be issued; the controller's log says why",
                 )
             })?;
@@ -257,7 +257,7 @@ fn peer<T>(request: &Request<T>) -> Result<Arc<Peer>, Status> {
         .extensions()
         .get::<Arc<Peer>>()
         .cloned()
-        .ok_or_else(|| Status::internal("no peer on this connection"))
+        .ok_or_else(|| status::internal("no peer on this connection"))
 }
 
 /// Who the peer is, if it may act as a client.

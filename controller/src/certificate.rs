@@ -12,11 +12,16 @@ use x509_parser::{
     der_parser::{Oid, oid},
     extensions::GeneralName,
     oid_registry::{
-        OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521,
-        OID_PKCS1_MD5WITHRSAENC, OID_PKCS1_RSAENCRYPTION, OID_PKCS1_SHA1WITHRSA,
+        OID_EC_P256, OID_HASH_SHA1, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521,
+        OID_NIST_HASH_SHA256, OID_NIST_HASH_SHA384, OID_NIST_HASH_SHA512, OID_PKCS1_MD5WITHRSAENC,
+        OID_PKCS1_RSAENCRYPTION, OID_PKCS1_SHA1WITHRSA, OID_PKCS1_SHA256WITHRSA,
+        OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_SHA1_WITH_RSA,
+        OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ECDSA_WITH_SHA512,
+        OID_SIG_ED25519,
     },
     parse_x509_certificate,
     public_key::PublicKey,
+    signature_algorithm::SignatureAlgorithm,
 };
 
 use crate::tls;
@@ -140,15 +145,8 @@ fn fits(
 }
 
 fn strong(parsed: &X509Certificate<'_>) -> Result<(), BadCertificate> {
-    let signature = &parsed.signature_algorithm.algorithm;
-    for (weak, name) in [
-        (OID_PKCS1_SHA1WITHRSA, "SHA-1"),
-        (ECDSA_WITH_SHA1, "SHA-1"),
-        (OID_PKCS1_MD5WITHRSAENC, "MD5"),
-    ] {
-        if *signature == weak {
-            return Err(BadCertificate::WeakSignature(name));
-        }
+    if let Some(weak) = weak_signature(parsed) {
+        return Err(BadCertificate::WeakSignature(weak));
     }
     let key = parsed.public_key();
     if key.algorithm.algorithm == OID_PKCS1_RSAENCRYPTION {
@@ -161,6 +159,50 @@ fn strong(parsed: &X509Certificate<'_>) -> Result<(), BadCertificate> {
         return Ok(());
     }
     Err(BadCertificate::KeyAlgorithm(algorithm(parsed)))
+}
+
+/// What is weak about the signature: everything but SHA-2 (and Ed25519, which is built on it) is.
+fn weak_signature(parsed: &X509Certificate<'_>) -> Option<&'static str> {
+    const STRONG: [Oid<'static>; 10] = [
+        OID_PKCS1_SHA256WITHRSA,
+        OID_PKCS1_SHA384WITHRSA,
+        OID_PKCS1_SHA512WITHRSA,
+        OID_SIG_ECDSA_WITH_SHA256,
+        OID_SIG_ECDSA_WITH_SHA384,
+        OID_SIG_ECDSA_WITH_SHA512,
+        OID_SIG_ED25519,
+        OID_NIST_HASH_SHA256,
+        OID_NIST_HASH_SHA384,
+        OID_NIST_HASH_SHA512,
+    ];
+    let named = |algorithm: &Oid<'_>| {
+        if STRONG.contains(algorithm) {
+            None
+        } else if [
+            OID_PKCS1_SHA1WITHRSA,
+            OID_SHA1_WITH_RSA,
+            ECDSA_WITH_SHA1,
+            OID_HASH_SHA1,
+        ]
+        .contains(algorithm)
+        {
+            Some("SHA-1")
+        } else if *algorithm == OID_PKCS1_MD5WITHRSAENC {
+            Some("MD5")
+        } else {
+            Some("an outdated or unknown algorithm")
+        }
+    };
+    let signature = &parsed.signature_algorithm;
+    // RSASSA-PSS names its hash in its parameters; without one it is SHA-1 (RFC 4055, section 3.1).
+    if let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) = SignatureAlgorithm::try_from(signature)
+    {
+        return match parameters.hash_algorithm() {
+            Some(hash) => named(&hash.algorithm),
+            None => Some("SHA-1"),
+        };
+    }
+    named(&signature.algorithm)
 }
 
 fn rsa_bits(parsed: &X509Certificate<'_>) -> Option<usize> {
@@ -307,7 +349,7 @@ pub enum BadCertificate {
     },
     /// Broken.
     #[error(
-        "the certificate is signed with {0}, which can be forged; SHA-256 or better is expected"
+        "the certificate is signed with {0}, which nobody should trust; SHA-256, SHA-384 or SHA-512 is expected"
     )]
     WeakSignature(&'static str),
     /// Short.

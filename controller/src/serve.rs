@@ -95,9 +95,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         identity_validity: args.identity_validity,
     }));
     let agent_service = AgentServiceServer::new(agents).max_decoding_message_size(AGENT_MESSAGE);
-    let agent_routes = tonic::service::Routes::new(agent_service)
-        .prepare()
-        .into_axum_router();
+    let agent_routes = api::explained(tonic::service::Routes::new(agent_service));
     let api = Api {
         keeper: keeper.clone(),
         keys,

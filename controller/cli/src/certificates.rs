@@ -19,6 +19,9 @@ use crate::{
 
 /// No certificate with its chain, and no key, is larger. Bytes.
 const LARGEST_FILE: u64 = 1 << 20;
+/// The reasons of what is plain before the controller is asked, spelled as it spells them.
+const NO_CERTIFICATE: &str = "CERTIFICATE_UNREADABLE";
+const NO_KEY: &str = "KEY_UNREADABLE";
 
 /// A server certificate.
 #[derive(Debug, Serialize)]
@@ -137,16 +140,17 @@ async fn import(
     cert: &Path,
     key: &Path,
 ) -> Result<(), Failure> {
-    let certificate_pem = certificates_in(&text_of(cert)?).ok_or_else(|| {
+    let certificate_pem = certificates_in(&text_of(cert, NO_CERTIFICATE)?).ok_or_else(|| {
         Failure::Declined(format!(
             "{} has no certificate in PEM (-----BEGIN CERTIFICATE-----). Convert it: openssl x509 -in F -inform der, or \
-             openssl pkcs12 -in F -nokeys",
+             openssl pkcs12 -in F -nokeys [{NO_CERTIFICATE}]",
             cert.display()
         ))
     })?;
-    let key_text = text_of(key)?;
-    check_key(&key_text)
-        .map_err(|problem| Failure::Declined(format!("{} {problem}", key.display())))?;
+    let key_text = text_of(key, NO_KEY)?;
+    check_key(&key_text).map_err(|(problem, reason)| {
+        Failure::Declined(format!("{} {problem} [{reason}]", key.display()))
+    })?;
     let mut service = CertificateServiceClient::new(session.channel().await?);
     let request = v1::ImportCertificateRequest {
         request_id: session.request_id.clone(),
@@ -184,8 +188,8 @@ impl AsRef<[u8]> for KeyText {
     }
 }
 
-/// The file's text, in memory that is wiped: certificates often stand in one file with their key.
-fn text_of(path: &Path) -> Result<Zeroizing<String>, Failure> {
+/// The file's text, in memory that is wiped: certificates often stand in one file with their key. `reason` is said if it is no text.
+fn text_of(path: &Path, reason: &str) -> Result<Zeroizing<String>, Failure> {
     let unreadable = |source| Failure::File {
         path: path.to_owned(),
         source,
@@ -199,12 +203,12 @@ fn text_of(path: &Path) -> Result<Zeroizing<String>, Failure> {
     match file.take(LARGEST_FILE + 1).read_to_string(&mut text) {
         Ok(read) if u64::try_from(read).is_ok_and(|read| read <= LARGEST_FILE) => Ok(text),
         Ok(_) => Err(Failure::Declined(format!(
-            "{} is larger than 1 MiB: that is neither a certificate nor a key. Check the path",
+            "{} is larger than 1 MiB: that is neither a certificate nor a key. Check the path [CERTIFICATE_TOO_LARGE]",
             path.display()
         ))),
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             Err(Failure::Declined(format!(
-                "{} is not text, so it is not PEM. Convert it with openssl, for example: openssl pkcs12 -in F -nodes",
+                "{} is not text, so it is not PEM. Convert it with openssl, for example: openssl pkcs12 -in F -nodes [{reason}]",
                 path.display()
             )))
         }
@@ -227,18 +231,20 @@ fn certificates_in(pem: &str) -> Option<String> {
     (!found.is_empty() && !inside).then_some(found)
 }
 
-/// What is plainly wrong with a key's PEM text, going on after the file's name.
-fn check_key(pem: &str) -> Result<(), &'static str> {
+/// What is plainly wrong with a key's PEM text, going on after the file's name, and the reason as the controller would spell it.
+fn check_key(pem: &str) -> Result<(), (&'static str, &'static str)> {
     if pem.contains("ENCRYPTED") {
-        Err(
+        Err((
             "is encrypted, and Convoy asks for no passphrase. Decrypt it: openssl pkey -in F -out F.plain",
-        )
+            "KEY_ENCRYPTED",
+        ))
     } else if pem.contains("PRIVATE KEY-----") {
         Ok(())
     } else {
-        Err(
+        Err((
             "has no private key in PEM (-----BEGIN PRIVATE KEY-----). Check the path, or convert it: openssl pkey -in F -inform der",
-        )
+            NO_KEY,
+        ))
     }
 }
 
@@ -336,15 +342,13 @@ mod tests {
     #[test]
     fn what_is_no_usable_key_is_told_apart() {
         assert_eq!(check_key(KEY), Ok(()));
-        assert!(
-            check_key(CERTIFICATE)
-                .unwrap_err()
-                .starts_with("has no private key")
-        );
+        assert!(check_key(CERTIFICATE).is_err_and(|(problem, reason)| {
+            problem.starts_with("has no private key") && reason == NO_KEY
+        }));
         assert!(
             check_key("-----BEGIN ENCRYPTED PRIVATE KEY-----")
-                .unwrap_err()
-                .starts_with("is encrypted")
+                .is_err_and(|(problem, reason)| problem.starts_with("is encrypted")
+                    && reason == "KEY_ENCRYPTED")
         );
     }
 
@@ -353,13 +357,13 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&[0x30, 0x82, 0xff]).unwrap();
         assert!(
-            text_of(file.path())
+            text_of(file.path(), NO_KEY)
                 .unwrap_err()
                 .to_string()
                 .contains("is not text")
         );
         assert!(
-            text_of(Path::new("/nowhere/at/all"))
+            text_of(Path::new("/nowhere/at/all"), NO_KEY)
                 .unwrap_err()
                 .to_string()
                 .starts_with("cannot read /nowhere")
@@ -367,7 +371,7 @@ mod tests {
         let large = tempfile::NamedTempFile::new().unwrap();
         large.as_file().set_len(LARGEST_FILE + 1).unwrap();
         assert!(
-            text_of(large.path())
+            text_of(large.path(), NO_KEY)
                 .unwrap_err()
                 .to_string()
                 .contains("larger than 1 MiB")

@@ -169,7 +169,7 @@ impl Talk {
             let fleet = self.agents.keeper.read();
             let founded = fleet
                 .founded()
-                .ok_or_else(|| Status::internal("no fleet"))?;
+                .ok_or_else(|| status::internal("the controller has no fleet"))?;
             let proof = documents::prove_channel(
                 &self.agents.keys,
                 founded.fleet,
@@ -421,7 +421,8 @@ impl Talk {
             .client(self.identity.client)
             .is_some_and(|record| record.state == ClientState::Duplicated);
         if !duplicated {
-            return End::Refused(Status::aborted(
+            return End::Refused(status::aborted(
+                "SESSION_REPLACED",
                 "a newer session of this client has taken over",
             ));
         }
@@ -453,7 +454,7 @@ impl Talk {
             .agents
             .checks
             .begin(self.identity.client, held, wanted)
-            .map_err(|_| Status::internal("no random numbers"))?;
+            .map_err(|_| status::internal("no random numbers"))?;
         let check = v1::Check {
             token: open.check().token.0.to_vec().into(),
             trust: Some(held.into()),

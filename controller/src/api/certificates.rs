@@ -55,7 +55,7 @@ impl CertificateService for Api {
                 .rev()
                 .find(|(_, kept)| kept.certificate.fingerprint == fingerprint)
                 .map(|(generation, _)| generation)
-                .ok_or_else(|| Status::internal("the certificate that was imported is unknown"))?,
+                .ok_or_else(|| status::internal("the certificate that was imported is unknown"))?,
         };
         Ok(Response::new(ImportCertificateResponse {
             certificate: Some(self.certificate(generation)?),

@@ -13,7 +13,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     extract::Request as HttpRequest,
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, map_response},
     response::Response as HttpResponse,
 };
 use convoy_fleet::{
@@ -72,7 +72,7 @@ impl Api {
             .add_service(GroupServiceServer::new(self.clone()))
             .add_service(RotationServiceServer::new(self.clone()))
             .add_service(TokenServiceServer::new(self.clone()));
-        Ok(routes.prepare().into_axum_router())
+        Ok(explained(routes))
     }
 }
 
@@ -81,11 +81,15 @@ impl Api {
 /// # Errors
 /// If the API's own descriptors are damaged.
 pub async fn operator_routes() -> Result<axum::Router, tonic_reflection::server::Error> {
-    Ok(introspection()
-        .await?
+    Ok(explained(introspection().await?).layer(from_fn(only_introspection)))
+}
+
+/// Routes whose every error says its reason.
+pub fn explained(routes: Routes) -> axum::Router {
+    routes
         .prepare()
         .into_axum_router()
-        .layer(from_fn(only_introspection)))
+        .layer(map_response(status::explained))
 }
 
 async fn only_introspection(request: HttpRequest, next: Next) -> HttpResponse {

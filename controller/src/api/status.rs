@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, fmt::Display};
 
+use axum::response::Response;
 use convoy_fleet::refusal::Refusal;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -57,6 +58,41 @@ fn fact(key: &str, value: &str) -> HashMap<String, String> {
 #[must_use]
 pub fn failed(reason: &str, message: &str) -> Status {
     with_metadata(Code::FailedPrecondition, reason, message, HashMap::new())
+}
+
+/// Something that must not happen.
+#[must_use]
+pub fn internal(message: &str) -> Status {
+    with_metadata(Code::Internal, "INTERNAL", message, HashMap::new())
+}
+
+/// Something that was overtaken by something else.
+#[must_use]
+pub fn aborted(reason: &str, message: &str) -> Status {
+    with_metadata(Code::Aborted, reason, message, HashMap::new())
+}
+
+/// Gives a reason to the errors that are not ours: unknown methods, messages that cannot be read.
+pub async fn explained(response: Response) -> Response {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != Code::Ok && status.details().is_empty() => {
+            let reason = format!("{:?}", status.code())
+                .chars()
+                .flat_map(|c| {
+                    let word = c.is_uppercase().then_some('_');
+                    word.into_iter().chain(c.to_uppercase())
+                })
+                .collect::<String>();
+            with_metadata(
+                status.code(),
+                reason.trim_start_matches('_'),
+                status.message(),
+                HashMap::new(),
+            )
+            .into_http()
+        }
+        Some(_) | None => response,
+    }
 }
 
 /// Nobody knows who asks.

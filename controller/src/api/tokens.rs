@@ -56,7 +56,7 @@ impl TokenService for Api {
             .checked_add(lifetime)
             .map_err(|_| status::invalid("lifetime", &"out of range"))?;
         let id = TokenId::new(uuid::Uuid::new_v4());
-        let no_key = || Status::internal("the token's key cannot be derived");
+        let no_key = || status::internal("the token's key cannot be derived");
         let public_key = self
             .keys
             .token_secret(id)

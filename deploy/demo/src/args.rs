@@ -37,7 +37,9 @@ impl Args {
     pub(crate) fn parse() -> Self {
         let args = <Self as Parser>::parse();
         if let Err(problem) = args.check() {
-            Self::command().error(ErrorKind::ValueValidation, problem).exit();
+            Self::command()
+                .error(ErrorKind::ValueValidation, problem)
+                .exit();
         }
         args
     }

@@ -20,7 +20,12 @@ pub(crate) struct Brought {
 
 /// Makes a key and a self-signed certificate for these names, and writes both to `folder`.
 pub(crate) fn bring(folder: &Path, names: &[&str]) -> anyhow::Result<Brought> {
-    let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+    let mut params = CertificateParams::new(
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>(),
+    )?;
     params
         .distinguished_name
         .push(DnType::CommonName, "Convoy demo, brought by the operator");

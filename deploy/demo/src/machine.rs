@@ -1,8 +1,7 @@
-//! The fleet's processes and folders: one controller, its agents, and the commands of its operator. In which order things
-//! happen stands in the story.
+//! The fleet's processes and folders: one controller and its agents. What their operator asks for stands elsewhere, and in
+//! which order things happen too.
 
 use std::{
-    ffi::OsStr,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -11,14 +10,14 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::{
+    operator::Operator,
     patience::Patience,
     process::{self, Running},
     role::Role,
-    rotation::Rotation,
 };
 
 /// The names that agents and certificates use. The address comes first, so that nothing has to be looked up.
@@ -34,6 +33,7 @@ const AT_ONCE: usize = 8;
 /// One machine that plays a whole fleet. Its processes end, and its folder goes, when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Machine {
+    pub(crate) operator: Operator,
     controller: Option<Running>,
     agents: Vec<Agent>,
     addresses: Addresses,
@@ -57,13 +57,6 @@ struct Addresses {
     api: SocketAddr,
 }
 
-/// A line of `convoy clients list -o json`.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Client {
-    pub(crate) name: String,
-    pub(crate) connected: bool,
-}
-
 /// What `convoy-agent check -o json` found on a fresh connection.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Check {
@@ -83,7 +76,7 @@ impl Machine {
         for folder in ["agents", "logs"] {
             fs::create_dir(dir.path().join(folder))?;
         }
-        let data_dir = data_dir(&dir);
+        let data_dir = dir.path().join("controller");
         let mut command = Role::Controller.command()?;
         command.arg("--data-dir").arg(&data_dir);
         command.args(["--agents-addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0"]);
@@ -94,6 +87,7 @@ impl Machine {
         let mut controller = Running::start(command, &log)?;
         let addresses = await_addresses(&mut controller, &data_dir, &log, patience)?;
         Ok(Self {
+            operator: Operator::of(data_dir, patience),
             controller: Some(controller),
             agents: Vec::new(),
             addresses,
@@ -107,42 +101,13 @@ impl Machine {
         self.dir.path()
     }
 
-    /// Runs an operator's command, and returns what it prints.
-    pub(crate) fn convoy<A: AsRef<OsStr>>(&self, args: &[A]) -> anyhow::Result<String> {
-        let mut command = Role::Convoy.command()?;
-        command.arg("--data-dir").arg(data_dir(&self.dir)).args(args);
-        let line = || spelled(Role::Convoy, args);
-        let answer = process::ask(command, "", &self.patience)?;
-        ensure!(
-            answer.status.success(),
-            "`{}` failed ({}): {}",
-            line(),
-            answer.status,
-            answer.err.trim_end()
-        );
-        Ok(answer.out.trim_end().to_owned())
-    }
-
-    /// Runs an operator's command for its JSON.
-    fn convoy_json<T: DeserializeOwned>(&self, args: &[&str]) -> anyhow::Result<T> {
-        let args: Vec<&str> = args.iter().copied().chain(["-o", "json"]).collect();
-        let said = self.convoy(&args)?;
-        serde_json::from_str(&said)
-            .with_context(|| format!("`{}` printed JSON of another shape", spelled(Role::Convoy, &args)))
-    }
-
-    /// The rotation as an operator sees it.
-    pub(crate) fn rotation(&self, id: &str) -> anyhow::Result<Rotation> {
-        self.convoy_json(&["rotation", "status", id])
-    }
-
-    /// The roster as an operator sees it.
-    pub(crate) fn clients(&self) -> anyhow::Result<Vec<Client>> {
-        self.convoy_json(&["clients", "list"])
-    }
-
     /// Lets so many hosts join with this token; says after each how many have.
-    pub(crate) fn join(&mut self, hosts: u16, token: &str, mut joined: impl FnMut(u16)) -> anyhow::Result<()> {
+    pub(crate) fn join(
+        &mut self,
+        hosts: u16,
+        token: &str,
+        mut joined: impl FnMut(u16),
+    ) -> anyhow::Result<()> {
         let hosts: Vec<Agent> = (1..=hosts)
             .map(|number| {
                 let name = format!("agent-{number:03}");
@@ -174,12 +139,20 @@ impl Machine {
     /// The names of the last `count` agents.
     pub(crate) fn last(&self, count: u16) -> Vec<String> {
         let first = self.agents.len().saturating_sub(count.into());
-        self.agents.iter().skip(first).map(|agent| agent.name.clone()).collect()
+        self.agents
+            .iter()
+            .skip(first)
+            .map(|agent| agent.name.clone())
+            .collect()
     }
 
     /// Switches on every agent that is off. By the calling thread, with which the agents end.
     pub(crate) fn switch_on(&mut self) -> anyhow::Result<()> {
-        for agent in self.agents.iter_mut().filter(|agent| agent.process.is_none()) {
+        for agent in self
+            .agents
+            .iter_mut()
+            .filter(|agent| agent.process.is_none())
+        {
             let mut command = Role::Agent.command()?;
             command.args(["run", "--state-dir"]).arg(&agent.state);
             agent.process = Some(Running::start(command, &agent.log)?);
@@ -232,9 +205,22 @@ impl Machine {
         }
     }
 
-    /// The end of the controller's log.
-    pub(crate) fn last_words(&self) -> String {
-        format!("the controller's log ends:\n{}", process::tail(&controller_log(&self.dir)))
+    /// What failed, with the end of the controller's log unless that is told already.
+    pub(crate) fn autopsy(&mut self, error: &anyhow::Error) -> String {
+        let told = format!("{error:#}");
+        let more = match self.controller_lives() {
+            Ok(()) => format!(
+                "the controller's log ends:\n{}",
+                process::tail(&controller_log(&self.dir))
+            ),
+            // Whoever asked a controller that was gone has not said why it went.
+            Err(death) => format!("{death:#}"),
+        };
+        if told.contains(&more) {
+            told
+        } else {
+            format!("{told}\n{more}")
+        }
     }
 
     /// How to look around in a fleet that stays.
@@ -269,14 +255,13 @@ In another shell:
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        let agents = self.agents.iter_mut().filter_map(|agent| agent.process.take());
+        let agents = self
+            .agents
+            .iter_mut()
+            .filter_map(|agent| agent.process.take());
         process::end(agents.collect());
         process::end(self.controller.take().into_iter().collect());
     }
-}
-
-fn data_dir(dir: &TempDir) -> PathBuf {
-    dir.path().join("controller")
 }
 
 fn controller_log(dir: &TempDir) -> PathBuf {
@@ -299,7 +284,9 @@ fn await_addresses(
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(anyhow!(error).context("cannot read the controller's addresses")),
+            Err(error) => {
+                return Err(anyhow!(error).context("cannot read the controller's addresses"));
+            }
         }
         if Instant::now() >= until {
             bail!(
@@ -329,7 +316,10 @@ impl Addresses {
 fn lives(process: &mut Running, name: &str, log: &Path) -> anyhow::Result<()> {
     match process.ended()? {
         None => Ok(()),
-        Some(status) => bail!("{name} has ended by itself ({status}); its log ends:\n{}", process::tail(log)),
+        Some(status) => bail!(
+            "{name} has ended by itself ({status}); its log ends:\n{}",
+            process::tail(log)
+        ),
     }
 }
 
@@ -352,8 +342,16 @@ fn check(agent: &Agent, patience: &Patience) -> anyhow::Result<Check> {
     let mut command = agent_command("check", &agent.state)?;
     command.args(["-o", "json"]);
     let answer = process::ask(command, "", patience)?;
+    if answer.out.is_empty() && !answer.status.success() {
+        // It did not get as far as connecting: just as lost.
+        return Ok(Check {
+            ok: false,
+            reason: Some(answer.err.trim_end().to_owned()),
+            certificate_fingerprint: None,
+        });
+    }
     let check: Check = serde_json::from_str(&answer.out)
-        .with_context(|| format!("{} cannot check: {}", agent.name, answer.err.trim_end()))?;
+        .with_context(|| format!("{}'s check printed JSON of another shape", agent.name))?;
     ensure!(
         check.ok == answer.status.success(),
         "{}'s check says ok = {}, and ends with {}",
@@ -370,16 +368,6 @@ fn agent_command(verb: &str, state: &Path) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// A command line as people type it.
-fn spelled<A: AsRef<OsStr>>(role: Role, args: &[A]) -> String {
-    let mut line = role.program().to_owned();
-    for arg in args {
-        line.push(' ');
-        line.push_str(&arg.as_ref().to_string_lossy());
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,13 +377,12 @@ mod tests {
         let addresses = Addresses::read("agents 127.0.0.1:41001\napi 127.0.0.1:41002\n").unwrap();
         assert_eq!(addresses.agents.port(), 41001);
         assert_eq!(addresses.api.port(), 41002);
-        for partial in ["", "agents 127.0.0.1:41001\n", "agents 127.0.0.1:41001\napi 127"] {
+        for partial in [
+            "",
+            "agents 127.0.0.1:41001\n",
+            "agents 127.0.0.1:41001\napi 127",
+        ] {
             assert_eq!(Addresses::read(partial), None, "{partial:?}");
         }
-    }
-
-    #[test]
-    fn a_command_is_spelled_as_people_type_it() {
-        assert_eq!(spelled(Role::Convoy, &["cert", "list"]), "convoy cert list");
     }
 }

@@ -4,6 +4,7 @@
 mod args;
 mod certificate;
 mod machine;
+mod operator;
 mod patience;
 mod process;
 mod role;
@@ -67,7 +68,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 return Err(if interrupted {
                     error
                 } else {
-                    anyhow::anyhow!("{error:#}\n{}", machine.last_words())
+                    anyhow::anyhow!(machine.autopsy(&error))
                 });
             }
             screen::complain(&format!("error: {error:#}"));

@@ -91,7 +91,11 @@ pub(crate) struct Answer {
 }
 
 /// Starts a process, gives it `input`, and waits until it ends.
-pub(crate) fn ask(mut command: Command, input: &str, patience: &Patience) -> anyhow::Result<Answer> {
+pub(crate) fn ask(
+    mut command: Command,
+    input: &str,
+    patience: &Patience,
+) -> anyhow::Result<Answer> {
     // Files, so that nobody has to read while it runs.
     let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
     let child = command
@@ -168,7 +172,9 @@ pub(crate) fn tail(log: &Path) -> String {
 
 fn last_lines(text: &str, most: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    let shown = lines.get(lines.len().saturating_sub(most)..).unwrap_or_default();
+    let shown = lines
+        .get(lines.len().saturating_sub(most)..)
+        .unwrap_or_default();
     if shown.is_empty() {
         return "  (says nothing)".to_owned();
     }
@@ -194,19 +200,29 @@ mod tests {
     fn each_item_is_worked_on_once_and_the_first_error_ends_it() {
         let items: Vec<u32> = (0..100).collect();
         let mut seen = Vec::new();
-        each(&items, 8, |item| *item, |item| {
-            seen.push(item);
-            Ok(())
-        })
+        each(
+            &items,
+            8,
+            |item| *item,
+            |item| {
+                seen.push(item);
+                Ok(())
+            },
+        )
         .unwrap();
         seen.sort_unstable();
         assert_eq!(seen, items);
 
         let mut heard = 0;
-        let refused = each(&items, 8, |item| *item, |_| {
-            heard += 1;
-            anyhow::bail!("enough")
-        });
+        let refused = each(
+            &items,
+            8,
+            |item| *item,
+            |_| {
+                heard += 1;
+                anyhow::bail!("enough")
+            },
+        );
         assert!(refused.is_err());
         assert_eq!(heard, 1);
     }
@@ -217,7 +233,10 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "cat; echo noted >&2; exit 3"]);
         let answer = ask(command, "hello", &patience).unwrap();
-        assert_eq!((answer.out.as_str(), answer.err.as_str()), ("hello", "noted\n"));
+        assert_eq!(
+            (answer.out.as_str(), answer.err.as_str()),
+            ("hello", "noted\n")
+        );
         assert_eq!(answer.status.code(), Some(3));
     }
 }

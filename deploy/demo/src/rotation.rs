@@ -80,7 +80,11 @@ impl Rotation {
 
     /// The first gate is shut, exactly these are missing, and everyone else has shown what the strategy asks.
     pub(crate) fn waits_for_exactly(&self, names: &BTreeSet<&str>, strategy: Strategy) -> bool {
-        let missing: BTreeSet<&str> = self.missing.iter().map(|client| client.name.as_str()).collect();
+        let missing: BTreeSet<&str> = self
+            .missing
+            .iter()
+            .map(|client| client.name.as_str())
+            .collect();
         let shown = match strategy {
             Strategy::Overlap => self.proved,
             Strategy::Toggle => self.applied,
@@ -97,7 +101,9 @@ impl Rotation {
         let (done, of, what) = match (step.number, strategy) {
             (3, Strategy::Overlap) => (self.proved, self.clients, "proved"),
             (3, Strategy::Toggle) => (self.applied, self.clients, "applied"),
-            (4, _) if step.state == StepState::Active => (self.returned, self.expected_back, "back"),
+            (4, _) if step.state == StepState::Active => {
+                (self.returned, self.expected_back, "back")
+            }
             (6, _) => (self.confirmed, self.clients, "confirmed"),
             _ => return None,
         };
@@ -109,7 +115,11 @@ impl Rotation {
         if self.missing_count == 0 || self.is_over() {
             return String::new();
         }
-        let names: Vec<&str> = self.missing.iter().map(|client| client.name.as_str()).collect();
+        let names: Vec<&str> = self
+            .missing
+            .iter()
+            .map(|client| client.name.as_str())
+            .collect();
         let rest = usize::try_from(self.missing_count)
             .unwrap_or(usize::MAX)
             .saturating_sub(names.len().min(NAMED));
@@ -146,7 +156,12 @@ impl Step {
 
 /// The first of these names, and how many more there are.
 fn list(names: &[&str], rest: usize) -> String {
-    let mut text = names.iter().copied().take(NAMED).collect::<Vec<_>>().join(", ");
+    let mut text = names
+        .iter()
+        .copied()
+        .take(NAMED)
+        .collect::<Vec<_>>()
+        .join(", ");
     if rest > 0 {
         text.push_str(&format!(" and {rest} more"));
     }

@@ -15,7 +15,7 @@ use crate::{
 
 /// A line that only counts further is printed again after that.
 const SELDOM: Duration = Duration::from_secs(1);
-const COUNTING: &str = "  {msg} [{bar:14}] {pos}/{len}";
+const COUNTING: &str = "  {msg} [{bar:10}] {pos}/{len}";
 
 /// Text on stdout.
 pub(crate) fn say(text: &str) -> io::Result<()> {
@@ -144,13 +144,15 @@ impl Bars {
                     bar.set_position(done.into());
                 }
                 None => {
-                    let back = progress.map(|Progress { done, of, what }| format!(" ({done} of {of} {what})"));
+                    let back = progress
+                        .map(|Progress { done, of, what }| format!(" ({done} of {of} {what})"));
                     let bar = self.bar(&key, "  {wide_msg}");
                     bar.set_message(step.line() + &back.unwrap_or_default());
                 }
             }
         }
-        self.bar(WAITING, "      {wide_msg}").set_message(rotation.waiting());
+        self.bar(WAITING, "      {wide_msg}")
+            .set_message(rotation.waiting());
     }
 }
 
@@ -204,7 +206,8 @@ mod tests {
     #[test]
     fn bars_follow_a_rotation() {
         let mut bars = Bars::default();
-        bars.all.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        bars.all
+            .set_draw_target(indicatif::ProgressDrawTarget::hidden());
         bars.rotation(&examples::preparing(), Strategy::Overlap);
         let wait = &bars.drawn["step 3"];
         assert_eq!((wait.position(), wait.length()), (2, Some(4)));
@@ -212,6 +215,9 @@ mod tests {
             wait.message(),
             "[>] 3 Wait for all clients to receive the updated policy"
         );
-        assert_eq!(bars.drawn[WAITING].message(), "waiting for agent-003, agent-004");
+        assert_eq!(
+            bars.drawn[WAITING].message(),
+            "waiting for agent-003, agent-004"
+        );
     }
 }

@@ -48,8 +48,10 @@ pub(crate) fn tell(
     }
 
     let generation = import(machine)?;
-    screen.note(&format!("imported a new certificate as generation {generation}"));
-    let id = machine.convoy(&[
+    screen.note(&format!(
+        "imported a new certificate as generation {generation}"
+    ));
+    let id = machine.operator.convoy(&[
         "rotation",
         "start",
         "--to",
@@ -96,9 +98,13 @@ pub(crate) fn tell(
 
 fn join(clients: u16, machine: &mut Machine, screen: &mut Screen) -> anyhow::Result<()> {
     let uses = clients.to_string();
-    let token = machine.convoy(&["token", "create", "--uses", &uses])?;
+    let token = machine
+        .operator
+        .convoy(&["token", "create", "--uses", &uses])?;
     screen.count("joined", 0, clients);
-    machine.join(clients, &token, |done| screen.count("joined", done, clients))
+    machine.join(clients, &token, |done| {
+        screen.count("joined", done, clients)
+    })
 }
 
 /// Waits until exactly so many are connected.
@@ -111,10 +117,12 @@ fn await_connected(
 ) -> anyhow::Result<()> {
     loop {
         machine.all_live()?;
-        let roster = machine.clients()?;
+        let roster = machine.operator.clients()?;
         let connected = roster.iter().filter(|client| client.connected).count();
         let connected = u16::try_from(connected).unwrap_or(u16::MAX);
-        screen.count("connected", connected, clients);
+        if wanted == clients {
+            screen.count("connected", connected, clients);
+        }
         if connected == wanted {
             return Ok(());
         }
@@ -122,7 +130,9 @@ fn await_connected(
             let away = roster.iter().filter(|client| !client.connected);
             let away = named(away.map(|client| client.name.as_str()));
             return Err(explained(halt, || {
-                format!("{connected} clients are connected instead of {wanted}; not connected: {away}")
+                format!(
+                    "{connected} clients are connected instead of {wanted}; not connected: {away}"
+                )
             }));
         }
     }
@@ -139,7 +149,7 @@ fn import(machine: &Machine) -> anyhow::Result<String> {
         "--key".as_ref(),
         brought.key.as_ref(),
     ];
-    machine.convoy(&args)
+    machine.operator.convoy(&args)
 }
 
 /// Follows one rotation.
@@ -154,7 +164,7 @@ struct Watch<'a> {
 impl Watch<'_> {
     fn look(&mut self) -> anyhow::Result<Rotation> {
         self.machine.all_live()?;
-        let rotation = self.machine.rotation(self.id)?;
+        let rotation = self.machine.operator.rotation(self.id)?;
         self.screen.rotation(&rotation, self.strategy);
         Ok(rotation)
     }
@@ -239,7 +249,9 @@ fn orphans(
             let met = check.certificate_fingerprint.as_ref() == Some(served);
             let why = match (check.ok, met) {
                 (true, true) => return,
-                (true, false) => "it met another certificate than the one that is served".to_owned(),
+                (true, false) => {
+                    "it met another certificate than the one that is served".to_owned()
+                }
                 (false, _) => check.reason.unwrap_or_default(),
             };
             orphans.push(Orphan {

@@ -130,13 +130,19 @@ impl fmt::Display for Summary {
             ("applied", self.applied.to_string()),
             ("proved", self.proved.to_string()),
             ("confirmed", self.confirmed.to_string()),
-            ("waited for", format!("{} at most, at a shut gate", self.waited_for)),
+            (
+                "waited for",
+                format!("{} at most, at a shut gate", self.waited_for),
+            ),
             ("old certificate", self.old_fingerprint.clone()),
             ("new certificate", self.new_fingerprint.clone()),
             ("orphaned", format!("{} (measured)", self.orphaned)),
             (
                 "elapsed",
-                format!("{:.1} s", Duration::from_millis(self.elapsed_ms).as_secs_f64()),
+                format!(
+                    "{:.1} s",
+                    Duration::from_millis(self.elapsed_ms).as_secs_f64()
+                ),
             ),
         ];
         if !self.for_people.reason.is_empty() {
@@ -220,7 +226,10 @@ mod tests {
     #[test]
     fn people_are_told_what_was_shown_and_only_if_it_was() {
         let text = summary(completed(), Vec::new()).to_string();
-        assert!(text.contains("  [x] 2 Disable server certificate verification\n"), "{text}");
+        assert!(
+            text.contains("  [x] 2 Disable server certificate verification\n"),
+            "{text}"
+        );
         assert!(text.contains("  elapsed          12.3 s\n"), "{text}");
         assert!(
             text.contains("on each of 5 looks in 1.0 s, waiting for exactly those who were switched off: agent-003, agent-004."),
@@ -233,7 +242,13 @@ mod tests {
         };
         let text = summary(rolled_back, vec![orphan()]).to_string();
         assert!(!text.contains("What was shown"), "{text}");
-        assert!(text.contains("  reason           too few came back\n"), "{text}");
-        assert!(text.contains("  orphan agent-001: no anchor vouches for it\n"), "{text}");
+        assert!(
+            text.contains("  reason           too few came back\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("  orphan agent-001: no anchor vouches for it\n"),
+            "{text}"
+        );
     }
 }

@@ -37,6 +37,31 @@ fn an_old_revision_counts_for_nothing() {
 }
 
 #[test]
+fn another_digest_counts_for_nothing() {
+    for strategy in [Strategy::Overlap, Strategy::Toggle] {
+        for phase in [Phase::Preparing, Phase::Enforcing] {
+            let (mut world, mut hosts) = World::at(phase, strategy, 1);
+            world.settle();
+            world.fetch(&mut hosts[0]);
+            let (held, to) = (forged(hosts[0].held), world.rotation().to);
+            for statement in [
+                Statement::Proved(held, to),
+                Statement::Relaxed(held),
+                Statement::Confirmed(held, to),
+            ] {
+                assert_eq!(world.state(0, statement), []);
+            }
+            assert_eq!(world.missing(), [0]);
+            world.state(0, Statement::Received(held));
+            assert_eq!(
+                world.client(&hosts[0]).suspicion,
+                Some(Suspicion::UnknownDocument)
+            );
+        }
+    }
+}
+
+#[test]
 fn another_certificate_counts_for_nothing() {
     let (mut world, mut host) = preparing(Strategy::Overlap);
     world.fetch(&mut host);

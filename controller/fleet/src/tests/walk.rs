@@ -225,6 +225,16 @@ impl Walk {
                 world.connect(&machine.host);
                 "is put back"
             }
+            (Manner::Reverting, 3) => {
+                let old = machine.other.clone();
+                machine.host = Host {
+                    instance: machine.host.instance,
+                    incarnation: machine.host.incarnation,
+                    ..old
+                };
+                world.connect(&machine.host);
+                "has its disk put back under its feet"
+            }
             (Manner::Lying, 1..6) => lie(world, &mut self.dice, &machine.host),
             (Manner::Cloned, 1..4) => {
                 std::mem::swap(&mut machine.host, &mut machine.other);
