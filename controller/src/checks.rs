@@ -65,6 +65,19 @@ struct Sights {
     report: Option<Report>,
 }
 
+impl Sights {
+    /// The token stands in clear in the ClientHello, so that anyone may come with it: what somebody else completed says nothing, and what
+    /// anyone may forge takes the place of nothing that only the client can do.
+    fn saw_decoy(&mut self, client: ClientNumber, sight: DecoySight) {
+        match (self.decoy, sight) {
+            (_, DecoySight::Completed(by)) if by != Some(client) => {}
+            (Some(DecoySight::Completed(_)), _)
+            | (Some(DecoySight::Refused), DecoySight::Broken) => {}
+            (_, sight) => self.decoy = Some(sight),
+        }
+    }
+}
+
 /// How the controller saw a decoy's handshake end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecoySight {
@@ -147,13 +160,11 @@ impl Checks {
         }
     }
 
-    /// A decoy's handshake ended. Only the first sight of a token counts.
+    /// A decoy's handshake ended.
     pub fn saw_decoy(&self, token: CheckToken, sight: DecoySight) {
         let check = self.lock().get(&token).cloned();
         if let Some(check) = check {
-            check.update(|sights| {
-                sights.decoy.get_or_insert(sight);
-            });
+            check.update(|sights| sights.saw_decoy(check.client, sight));
         }
     }
 
@@ -272,6 +283,8 @@ fn judge(client: ClientNumber, held: Held, wanted: Wanted, sights: Sights, over:
         (Wanted::Relaxation, HandshakeOutcome::Refused, Some(DecoySight::Refused)) => {
             Verdict::Inconclusive("the client still verifies")
         }
+        // Anyone may have sent the alert, before the client's own handshake ended.
+        (Wanted::Relaxation, HandshakeOutcome::Accepted, Some(DecoySight::Refused)) => unseen(),
         (
             Wanted::Proof(_) | Wanted::Refusal,
             HandshakeOutcome::Refused,
@@ -313,15 +326,18 @@ mod tests {
     fn verdict(
         wanted: Wanted,
         probe_completed: bool,
-        decoy: Option<DecoySight>,
+        decoy: impl IntoIterator<Item = DecoySight>,
         report: Option<Report>,
         over: bool,
     ) -> Verdict {
-        let sights = Sights {
+        let mut sights = Sights {
             probe_completed,
-            decoy,
+            decoy: None,
             report,
         };
+        for sight in decoy {
+            sights.saw_decoy(CLIENT, sight);
+        }
         judge(CLIENT, held(), wanted, sights, over)
     }
 
@@ -373,11 +389,37 @@ mod tests {
                 Verdict::Caught(Suspicion::AcceptsDecoy)
             );
         }
-        // Somebody else, who has the token from the wire, cannot frame it, nor vouch for it.
+    }
+
+    #[test]
+    fn somebody_else_who_has_the_token_from_the_wire_can_neither_frame_nor_vouch() {
         let honest = Some(report(Accepted, Refused));
-        assert_ne!(
-            verdict(PROOF, true, Some(Completed(Some(8))), honest, true),
+        for other in [Completed(Some(8)), Completed(None)] {
+            assert_eq!(
+                verdict(PROOF, true, [other], honest, false),
+                Verdict::Pending
+            );
+            for sights in [[other, SeenRefused], [SeenRefused, other]] {
+                assert_eq!(verdict(PROOF, true, sights, honest, true), Verdict::Shown);
+            }
+        }
+        let relaxed = Some(report(NotRun, Accepted));
+        let own = Completed(Some(CLIENT));
+        for other in [SeenRefused, Broken, Completed(None)] {
+            for sights in [[other, own], [own, other]] {
+                assert_eq!(
+                    verdict(Wanted::Relaxation, false, sights, relaxed, true),
+                    Verdict::Shown
+                );
+            }
+        }
+        assert_eq!(
+            verdict(PROOF, true, [Broken, SeenRefused], honest, true),
             Verdict::Shown
+        );
+        assert_eq!(
+            verdict(Wanted::Relaxation, false, [SeenRefused], relaxed, false),
+            Verdict::Pending
         );
     }
 

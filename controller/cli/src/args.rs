@@ -207,6 +207,12 @@ pub(crate) enum RotationCommand {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: Option<String>,
     },
+    /// Serves the old certificate again; refused but in Swapping
+    Rollback {
+        /// The rotation's UUID [default: the one that runs]
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        id: Option<String>,
+    },
     /// Lets the gates open without a named client
     Waive(Waive),
     /// Lists rotations, newest first

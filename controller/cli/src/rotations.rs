@@ -96,6 +96,24 @@ pub(crate) async fn run(
                 )
             })
         }
+        RotationCommand::Rollback { id } => {
+            let request = v1::RollBackRotationRequest {
+                request_id,
+                id: id.unwrap_or_default(),
+            };
+            let answer = RotationServiceClient::new(session.channel().await?)
+                .roll_back_rotation(request)
+                .await
+                .map_err(|status| session.changing(status))?
+                .into_inner();
+            changed(session, screen, answer.rotation, |rotation| {
+                format!(
+                    "Rotation {} is {}: the old certificate is served again, and the old trust is published again",
+                    words::plain(&rotation.id),
+                    rotation.phase
+                )
+            })
+        }
         RotationCommand::Waive(waive) => self::waive(session, screen, waive).await,
         RotationCommand::List => list(session, screen).await,
     }

@@ -155,6 +155,7 @@ fn changes_of_a_running_rotation_say_what_they_did_on_stderr() {
         "rotation pause",
         "rotation resume some-id",
         "rotation abort",
+        "rotation rollback",
         "rotation waive pc-1 --reason holiday --until 2026-08-31T12:00:00Z",
         "clients resolve pc-1",
     ] {
@@ -168,6 +169,7 @@ fn changes_of_a_running_rotation_say_what_they_did_on_stderr() {
             "pause \"\"",
             "resume \"some-id\"",
             "abort \"\"",
+            "rollback \"\"",
             "waive pc-1 \"holiday\" until Some(1788177600)",
             "resolve pc-1",
         ]

@@ -1,6 +1,9 @@
 //! Commands of operators, of hosts that join and of the controller itself: each becomes events, or a refusal. Repetition is success without events.
 //! What clients state in their sessions is decided in [`statement`](crate::statement).
 
+mod certificates;
+mod rotations;
+
 use convoy_shared::{
     envelope::PublicKey,
     id::{ClientId, Digest, FleetId, Generation, GroupName, Revision, RotationId, TokenId},
@@ -11,11 +14,13 @@ use jiff::Timestamp;
 use crate::{
     client::{ClientNumber, ClientState},
     event::{Certificate, Event, Imported, Joined, Publication, Purpose, SignedRoot},
-    gate,
     refusal::Refusal,
-    rotation::{self, Phase, Rotation, RotationOptions, Strategy, TRUST_VALIDITY},
-    state::{Fleet, KeptCertificate},
+    rotation::{RotationOptions, Strategy, TRUST_VALIDITY},
+    state::Fleet,
 };
+
+use certificates::{attest, import, retire};
+use rotations::{abort, advance, publication, refresh, roll_back, running, start, waive};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +115,8 @@ pub enum Command {
     Resume(Option<RotationId>),
     /// End a rotation before its swap.
     Abort(Option<RotationId>),
+    /// Put the old certificate back while the clients are still coming back on the new one.
+    RollBack(Option<RotationId>),
     /// Do not wait for a client.
     Waive {
         /// Which rotation. `None`: the one that runs.
@@ -255,6 +262,7 @@ pub fn decide(fleet: &Fleet, command: Command, now: Timestamp) -> Result<Vec<Eve
             })
         }
         Command::Abort(id) => abort(fleet, id, now),
+        Command::RollBack(id) => roll_back(fleet, id, now),
         Command::Waive {
             rotation,
             client,
@@ -262,13 +270,7 @@ pub fn decide(fleet: &Fleet, command: Command, now: Timestamp) -> Result<Vec<Eve
             until,
         } => waive(fleet, rotation, client, reason, until, now),
         Command::Advance => Ok(advance(fleet, now)),
-        Command::RefreshTrust => Ok(
-            if rotation::due(fleet, now) == Some(rotation::Duty::RefreshTrust) {
-                steady(fleet, now).into_iter().collect()
-            } else {
-                vec![]
-            },
-        ),
+        Command::RefreshTrust => Ok(refresh(fleet, now)),
     }
 }
 
@@ -374,329 +376,4 @@ fn active(fleet: &Fleet, client: ClientNumber) -> Result<&crate::client::Client,
         ClientState::Active | ClientState::Duplicated => Ok(known),
         ClientState::Decommissioned => Err(Refusal::ClientDecommissioned),
     }
-}
-
-fn import(fleet: &Fleet, certificate: Certificate) -> Vec<Event> {
-    let same = fleet
-        .certificates()
-        .rev()
-        .find(|(_, kept)| kept.certificate.fingerprint == certificate.fingerprint);
-    match same {
-        Some((generation, kept)) if unused(fleet, generation, kept) => vec![],
-        Some((generation, kept)) => vec![Event::CertificateImported(restored(
-            fleet, generation, kept,
-        ))],
-        None => vec![Event::CertificateImported(Imported {
-            generation: next_generation(fleet),
-            anchor: fleet.anchor_for(&certificate.spki),
-            certificate,
-            restored_from: None,
-        })],
-    }
-}
-
-/// Whether a certificate can be rotated to under its own number, or is served.
-fn unused(fleet: &Fleet, generation: Generation, kept: &KeptCertificate) -> bool {
-    fleet.serving() == Some(generation) || (!kept.was_served && !kept.retired)
-}
-
-fn restored(fleet: &Fleet, generation: Generation, kept: &KeptCertificate) -> Imported {
-    Imported {
-        generation: next_generation(fleet),
-        anchor: kept.anchor,
-        certificate: kept.certificate.clone(),
-        restored_from: Some(generation),
-    }
-}
-
-fn next_generation(fleet: &Fleet) -> Generation {
-    fleet
-        .certificates()
-        .next_back()
-        .map_or(Generation(1), |(generation, _)| generation.next())
-}
-
-fn retire(fleet: &Fleet, generation: Generation) -> Result<Vec<Event>, Refusal> {
-    let kept = fleet
-        .certificate(generation)
-        .ok_or(Refusal::NoSuchGeneration(generation))?;
-    let in_rotation = fleet
-        .running()
-        .is_some_and(|rotation| [rotation.from, rotation.to].contains(&generation));
-    if fleet.serving() == Some(generation) || in_rotation {
-        return Err(Refusal::CertificateInUse(generation));
-    }
-    Ok(if kept.retired {
-        vec![]
-    } else {
-        vec![Event::CertificateRetired { generation }]
-    })
-}
-
-fn attest(fleet: &Fleet, generation: Generation) -> Vec<Event> {
-    let news = fleet.running().is_some_and(|rotation| {
-        rotation.to == generation
-            && match rotation.phase {
-                Phase::Preparing => !rotation.candidate_held,
-                Phase::Swapping => !rotation.swapped,
-                Phase::Planned
-                | Phase::PausingReplication
-                | Phase::Enforcing
-                | Phase::ResumingReplication
-                | Phase::Completed
-                | Phase::Aborted
-                | Phase::RolledBack => false,
-            }
-    });
-    if news {
-        vec![Event::CertificateLoaded { generation }]
-    } else {
-        vec![]
-    }
-}
-
-fn start(
-    fleet: &Fleet,
-    id: RotationId,
-    to: Generation,
-    strategy: Strategy,
-    options: RotationOptions,
-    allow_empty: bool,
-    now: Timestamp,
-) -> Result<Vec<Event>, Refusal> {
-    if let Some(running) = fleet.running() {
-        return Err(Refusal::RotationRunning {
-            running: running.id,
-            phase: running.phase,
-        });
-    }
-    let kept = fleet.certificate(to).ok_or(Refusal::NoSuchGeneration(to))?;
-    let from = fleet.serving().ok_or(Refusal::NotFounded)?;
-    let served = fleet.certificate(from).ok_or(Refusal::NotFounded)?;
-    if served.certificate.fingerprint == kept.certificate.fingerprint {
-        return Err(Refusal::AlreadyServed(from));
-    }
-    if kept.certificate.not_after <= now {
-        return Err(Refusal::CertificateExpired {
-            generation: to,
-            not_after: kept.certificate.not_after,
-        });
-    }
-    if kept.certificate.not_before > now {
-        return Err(Refusal::CertificateNotYetValid {
-            generation: to,
-            not_before: kept.certificate.not_before,
-        });
-    }
-    if fleet.roster().is_empty() && !allow_empty {
-        return Err(Refusal::NobodyToWaitFor);
-    }
-    if strategy == Strategy::Toggle
-        && let Some(root) = fleet.root()
-    {
-        if !root.off_allowed {
-            return Err(Refusal::OffForbidden);
-        }
-        if options.off_lease > root.max_off {
-            return Err(Refusal::LeaseTooLong {
-                max_off_seconds: root.max_off.as_secs(),
-            });
-        }
-    }
-    let mut events = Vec::with_capacity(2);
-    let mut target = to;
-    if !unused(fleet, to, kept) {
-        // Putting an old certificate back makes a new generation.
-        let imported = restored(fleet, to, kept);
-        target = imported.generation;
-        events.push(Event::CertificateImported(imported));
-    }
-    events.push(Event::RotationStarted {
-        rotation: id,
-        from,
-        to: target,
-        strategy,
-        options,
-    });
-    Ok(events)
-}
-
-fn running(fleet: &Fleet, id: Option<RotationId>) -> Result<&Rotation, Refusal> {
-    match id {
-        None => fleet.running().ok_or(Refusal::NoRotationRunning),
-        Some(id) => {
-            let rotation = fleet.rotation(id).ok_or(Refusal::NoSuchRotation(id))?;
-            if rotation.phase.is_terminal() {
-                Err(Refusal::RotationOver {
-                    rotation: id,
-                    phase: rotation.phase,
-                })
-            } else {
-                Ok(rotation)
-            }
-        }
-    }
-}
-
-fn abort(fleet: &Fleet, id: Option<RotationId>, now: Timestamp) -> Result<Vec<Event>, Refusal> {
-    let rotation = match id.and_then(|id| fleet.rotation(id)) {
-        Some(rotation) if rotation.phase == Phase::Aborted => return Ok(vec![]),
-        Some(_) | None => running(fleet, id)?,
-    };
-    if rotation.phase >= Phase::Swapping {
-        return Err(Refusal::TooLateToAbort {
-            rotation: rotation.id,
-            phase: rotation.phase,
-            from: rotation.from,
-        });
-    }
-    let mut events = vec![Event::PhaseEntered {
-        rotation: rotation.id,
-        phase: Phase::Aborted,
-        reason: "aborted by an operator".to_owned(),
-    }];
-    if rotation.phase >= Phase::Preparing {
-        events.extend(steady(fleet, now));
-    }
-    Ok(events)
-}
-
-fn waive(
-    fleet: &Fleet,
-    id: Option<RotationId>,
-    client: ClientNumber,
-    reason: String,
-    until: Timestamp,
-    now: Timestamp,
-) -> Result<Vec<Event>, Refusal> {
-    let rotation = running(fleet, id)?;
-    active(fleet, client)?;
-    if until <= now {
-        return Err(Refusal::WaiverBornExpired);
-    }
-    let repeated = rotation
-        .waivers
-        .get(&client)
-        .is_some_and(|waiver| waiver.reason == reason && waiver.until == until);
-    if repeated {
-        return Ok(vec![]);
-    }
-    let others = rotation
-        .waivers
-        .iter()
-        .filter(|(other, waiver)| {
-            **other != client && waiver.until > now && fleet.roster().contains(**other)
-        })
-        .count();
-    let waived = u64::try_from(others).unwrap_or(u64::MAX);
-    let cap = gate::waiver_cap(fleet);
-    if waived >= cap {
-        return Err(Refusal::WaiverCap { waived, cap });
-    }
-    Ok(vec![Event::ClientWaived {
-        rotation: rotation.id,
-        client,
-        reason,
-        until,
-    }])
-}
-
-fn advance(fleet: &Fleet, now: Timestamp) -> Vec<Event> {
-    let Some(rotation) = fleet.running() else {
-        return vec![];
-    };
-    let Some(phase) = rotation::next_phase(fleet, rotation, now) else {
-        return vec![];
-    };
-    let reason = if phase == Phase::RolledBack {
-        let missing = gate::missing(fleet, rotation, now).len();
-        format!(
-            "{missing} of {} clients did not come back on the new certificate within {:#}; at most {} may stay away",
-            rotation.expected.len(),
-            rotation.options.return_window,
-            rotation.max_missing(),
-        )
-    } else {
-        String::new()
-    };
-    let mut events = vec![Event::PhaseEntered {
-        rotation: rotation.id,
-        phase,
-        reason,
-    }];
-    events.extend(match phase {
-        Phase::Preparing => prepare(fleet, rotation, now),
-        Phase::Enforcing => fleet.anchor(rotation.to).and_then(|new| {
-            let anchors = Anchors::new(vec![new]).ok()?;
-            let purpose = Purpose::Enforce(rotation.id);
-            everyone(fleet, now, Mode::Verify, anchors, purpose)
-        }),
-        Phase::RolledBack => fleet.anchor(rotation.from).and_then(|old| {
-            let anchors = Anchors::new(vec![old]).ok()?;
-            everyone(fleet, now, Mode::Verify, anchors, Purpose::Steady)
-        }),
-        Phase::Planned
-        | Phase::PausingReplication
-        | Phase::Swapping
-        | Phase::ResumingReplication
-        | Phase::Completed
-        | Phase::Aborted => None,
-    });
-    events
-}
-
-fn prepare(fleet: &Fleet, rotation: &Rotation, now: Timestamp) -> Option<Event> {
-    let mut anchors = vec![fleet.anchor(rotation.from)?];
-    let new = fleet.anchor(rotation.to)?;
-    // A certificate with the same key has the same anchor.
-    if anchors.iter().all(|anchor| anchor.number != new.number) {
-        anchors.push(new);
-    }
-    let mode = match rotation.strategy {
-        Strategy::Overlap => Mode::Verify,
-        Strategy::Toggle => Mode::Off {
-            lease: rotation.options.off_lease,
-        },
-    };
-    let purpose = Purpose::Prepare(rotation.id);
-    everyone(fleet, now, mode, Anchors::new(anchors).ok()?, purpose)
-}
-
-/// Trust in what is served, for everyone.
-fn steady(fleet: &Fleet, now: Timestamp) -> Option<Event> {
-    let anchors = Anchors::new(vec![fleet.anchor(fleet.serving()?)?]).ok()?;
-    everyone(fleet, now, Mode::Verify, anchors, Purpose::Steady)
-}
-
-fn everyone(
-    fleet: &Fleet,
-    now: Timestamp,
-    mode: Mode,
-    anchors: Anchors,
-    purpose: Purpose,
-) -> Option<Event> {
-    let groups = fleet.groups().map(|(name, _)| name.clone()).collect();
-    publication(fleet, now, mode, anchors, purpose, groups)
-}
-
-fn publication(
-    fleet: &Fleet,
-    now: Timestamp,
-    mode: Mode,
-    anchors: Anchors,
-    purpose: Purpose,
-    groups: Vec<GroupName>,
-) -> Option<Event> {
-    Some(Event::TrustPublished(Publication {
-        revision: fleet.revision().next(),
-        root_version: fleet.root()?.version,
-        mode,
-        anchors,
-        server_names: fleet.server_names().to_vec(),
-        issued_at: now,
-        expires_at: now.checked_add(TRUST_VALIDITY).ok()?,
-        purpose,
-        groups,
-        documents: vec![],
-    }))
 }

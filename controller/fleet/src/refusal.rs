@@ -115,6 +115,19 @@ pub enum Refusal {
         /// The old generation.
         from: Generation,
     },
+    /// Only while the swap is under way.
+    #[error(
+        "rotation {rotation} is in phase {phase}: only Swapping can be rolled back. Before it: `convoy rotation abort`; after it: let it end, then put \
+         the old certificate back with `convoy rotation start --to {from}`"
+    )]
+    NotSwapping {
+        /// Which.
+        rotation: RotationId,
+        /// Where it is.
+        phase: Phase,
+        /// The old generation.
+        from: Generation,
+    },
     /// An empty roster.
     #[error(
         "the roster is empty: no gate would wait for anybody. Say `--allow-empty` if that is what you want"
@@ -179,6 +192,7 @@ impl Refusal {
             Self::NoRotationYet => "NO_ROTATION_YET",
             Self::RotationOver { .. } => "ROTATION_OVER",
             Self::TooLateToAbort { .. } => "TOO_LATE_TO_ABORT",
+            Self::NotSwapping { .. } => "NOT_SWAPPING",
             Self::NobodyToWaitFor => "NOBODY_TO_WAIT_FOR",
             Self::WaiverCap { .. } => "WAIVER_CAP",
             Self::WaiverBornExpired => "WAIVER_LIFETIME",

@@ -1,5 +1,6 @@
-//! Pages of lists: a page token is the key of the page's last item. What is listed is none of its business.
+//! Pages of lists: a page token is the key of the page's last item, with a checksum. What is listed is none of its business.
 
+use convoy_shared::id::Digest;
 use tonic::Status;
 
 use super::status;
@@ -8,6 +9,8 @@ use super::status;
 const DEFAULT: u32 = 100;
 /// The most that a page may hold.
 const MOST: u32 = 1000;
+/// A page token begins with so many hexadecimal digits of a checksum.
+const SUM: usize = 8;
 
 /// A page of items that come in ascending order of their keys, and the token of the next page.
 pub(super) fn page<T>(
@@ -21,14 +24,13 @@ pub(super) fn page<T>(
             &format!("a page holds at most {MOST}"),
         ));
     }
-    if token.len() > 200 {
-        return Err(status::invalid(
-            "page_token",
-            &"not from an earlier response",
-        ));
-    }
+    let after = match token {
+        "" => "",
+        _ => opened(token)
+            .ok_or_else(|| status::invalid("page_token", &"not from an earlier response"))?,
+    };
     let size = usize::try_from(if size == 0 { DEFAULT } else { size }).unwrap_or(usize::MAX);
-    let mut rest = items.skip_while(|(key, _)| !token.is_empty() && key.as_str() <= token);
+    let mut rest = items.skip_while(|(key, _)| !after.is_empty() && key.as_str() <= after);
     let mut page = Vec::new();
     let mut last = String::new();
     for (key, item) in rest.by_ref().take(size) {
@@ -36,11 +38,24 @@ pub(super) fn page<T>(
         page.push(item);
     }
     let next = if rest.next().is_some() {
-        last
+        sealed(&last)
     } else {
         String::new()
     };
     Ok((page, next))
+}
+
+/// A key as a page token. The checksum tells it from what somebody made up, which would otherwise be an empty page or a wrong one.
+fn sealed(key: &str) -> String {
+    let mut sum = Digest::of(format!("convoy page v1 {key}").as_bytes()).to_string();
+    sum.truncate(SUM);
+    sum + key
+}
+
+/// The key in a page token, if it is one.
+fn opened(token: &str) -> Option<&str> {
+    let (_, key) = token.split_at_checked(SUM)?;
+    (sealed(key) == token).then_some(key)
 }
 
 /// A number as a key that sorts as the number does.
@@ -69,5 +84,8 @@ mod tests {
         }
         assert_eq!(all, (0..25).collect::<Vec<_>>());
         assert!(page(items(), 1001, "").is_err());
+        for made_up in ["zzz", "ü", &key(3_u64), &format!("00000000{}", key(3_u64))] {
+            assert!(page(items(), 10, made_up).is_err(), "{made_up}");
+        }
     }
 }

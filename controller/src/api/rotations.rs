@@ -13,9 +13,10 @@ use convoy_proto::{
     v1::{
         AbortRotationRequest, AbortRotationResponse, GetRotationRequest, GetRotationResponse,
         ListRotationsRequest, ListRotationsResponse, PauseRotationRequest, PauseRotationResponse,
-        ResumeRotationRequest, ResumeRotationResponse, Rotation, StartRotationRequest,
-        StartRotationResponse, Strategy, WaiveClientRequest, WaiveClientResponse,
-        WatchRotationRequest, WatchRotationResponse, rotation_service_server::RotationService,
+        ResumeRotationRequest, ResumeRotationResponse, RollBackRotationRequest,
+        RollBackRotationResponse, Rotation, StartRotationRequest, StartRotationResponse, Strategy,
+        WaiveClientRequest, WaiveClientResponse, WatchRotationRequest, WatchRotationResponse,
+        rotation_service_server::RotationService,
     },
 };
 use convoy_shared::id::{Generation, RotationId};
@@ -49,9 +50,10 @@ impl RotationService for Api {
         let command = Command::StartRotation {
             rotation: id,
             to: Generation(asked.to_generation),
-            strategy: match asked.strategy() {
-                Strategy::Unspecified | Strategy::Overlap => rotation::Strategy::Overlap,
-                Strategy::Toggle => rotation::Strategy::Toggle,
+            strategy: match Strategy::try_from(asked.strategy) {
+                Ok(Strategy::Unspecified | Strategy::Overlap) => rotation::Strategy::Overlap,
+                Ok(Strategy::Toggle) => rotation::Strategy::Toggle,
+                Err(_) => return Err(status::invalid("strategy", &"overlap or toggle")),
             },
             options: options(&asked)?,
             allow_empty: asked.allow_empty,
@@ -153,6 +155,20 @@ impl RotationService for Api {
         let id = rotation_id(&asked.id)?;
         let outcome = self.decide(Command::Abort(id), actor, named).await?;
         Ok(Response::new(AbortRotationResponse {
+            rotation: Some(self.rotation(about(outcome, id))?),
+        }))
+    }
+
+    async fn roll_back_rotation(
+        &self,
+        request: Request<RollBackRotationRequest>,
+    ) -> Result<Response<RollBackRotationResponse>, Status> {
+        let actor = actor(&request)?;
+        let asked = request.into_inner();
+        let named = named("RollBackRotation", &asked.request_id, &asked)?;
+        let id = rotation_id(&asked.id)?;
+        let outcome = self.decide(Command::RollBack(id), actor, named).await?;
+        Ok(Response::new(RollBackRotationResponse {
             rotation: Some(self.rotation(about(outcome, id))?),
         }))
     }

@@ -95,6 +95,12 @@ pub async fn explained(response: Response) -> Response {
     }
 }
 
+/// Something that is not there.
+#[must_use]
+pub fn not_found(reason: &str, message: &str) -> Status {
+    with_metadata(Code::NotFound, reason, message, HashMap::new())
+}
+
 /// Nobody knows who asks.
 #[must_use]
 pub fn unauthenticated(reason: &str, message: &str) -> Status {
@@ -130,6 +136,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::NoRotationRunning
         | Refusal::RotationOver { .. }
         | Refusal::TooLateToAbort { .. }
+        | Refusal::NotSwapping { .. }
         | Refusal::NobodyToWaitFor
         | Refusal::WaiverCap { .. }
         | Refusal::OffForbidden => Code::FailedPrecondition,
@@ -142,6 +149,9 @@ pub fn refused(refusal: &Refusal) -> Status {
             ]
         }
         Refusal::TooLateToAbort {
+            rotation, phase, ..
+        }
+        | Refusal::NotSwapping {
             rotation, phase, ..
         }
         | Refusal::RotationOver { rotation, phase } => {

@@ -128,6 +128,12 @@ impl TokenService for Api {
             .id
             .parse()
             .map_err(|bad| status::invalid("id", &bad))?;
+        if self.keeper.read().token(id).is_none() {
+            return Err(status::not_found(
+                Refusal::UnknownToken(id).reason(),
+                "there is no such join token; `convoy token list` shows them",
+            ));
+        }
         self.decide(Command::RevokeToken(id), actor, named).await?;
         let fleet = self.keeper.read();
         let token = fleet

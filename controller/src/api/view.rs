@@ -403,7 +403,7 @@ fn advice(fleet: &Fleet, rotation: &Rotation, missing: u64) -> String {
     match rotation.phase {
         Phase::Preparing | Phase::Enforcing if missing > 0 => waiting(),
         Phase::Swapping if missing > 0 => format!(
-            "Waiting for {missing} clients to come back on the new certificate; the old one is put back if more than {} stay away for {:#}.",
+            "Waiting for {missing} clients to come back on the new certificate; the old one is put back if more than {} stay away for {:#}, or by `convoy rotation rollback`.",
             rotation.max_missing(),
             rotation.options.return_window
         ),

@@ -16,6 +16,7 @@ use convoy_fleet::{
 };
 use convoy_proto::journal::{decode_entry, encode_entry};
 use convoy_shared::id::FleetId;
+use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until, timeout_at},
@@ -103,7 +104,8 @@ impl Worker {
                 } => self.batch(client, statement, reply).await,
                 Message::Seen(clients) => {
                     let events = vec![Event::ClientsSeen { clients }];
-                    if let Err(error) = self.save(events, Actor::Clients, None).await {
+                    if let Err(error) = self.save(events, clock::now(), Actor::Clients, None).await
+                    {
                         tracing::warn!(%error, "cannot save who was seen");
                     }
                 }
@@ -168,7 +170,7 @@ impl Worker {
                 }
                 decide::decide(&fleet, command.clone(), now)?
             };
-            match self.save(events, actor.clone(), request.clone()).await {
+            match self.save(events, now, actor.clone(), request.clone()).await {
                 Ok(outcome) => return Ok(outcome),
                 // Somebody else was faster: look again.
                 Err(KeeperError::Append(AppendError::Conflict { .. })) => self.catch_up().await?,
@@ -209,7 +211,7 @@ impl Worker {
                     })
                     .collect()
             };
-            match self.save(events, Actor::Clients, None).await {
+            match self.save(events, clock::now(), Actor::Clients, None).await {
                 Err(KeeperError::Append(AppendError::Conflict { .. })) => {
                     if let Err(error) = self.catch_up().await {
                         break Err(error);
@@ -233,10 +235,11 @@ impl Worker {
         }
     }
 
-    /// Appends, folds, publishes.
+    /// Appends what was decided at `now`, folds, publishes.
     async fn save(
         &mut self,
         mut events: Vec<Event>,
+        now: Timestamp,
         actor: Actor,
         request: Option<Request>,
     ) -> Result<Option<Outcome>, KeeperError> {
@@ -247,7 +250,7 @@ impl Worker {
             documents::seal(&self.keys, fleet, &mut events);
         }
         let entry = Entry {
-            time: clock::now(),
+            time: now,
             actor,
             request,
             replica: REPLICA.to_owned(),

@@ -316,6 +316,16 @@ impl RotationService for Scripted {
         }))
     }
 
+    async fn roll_back_rotation(
+        &self,
+        request: Request<v1::RollBackRotationRequest>,
+    ) -> Answer<v1::RollBackRotationResponse> {
+        self.change(format!("rollback {:?}", request.into_inner().id))?;
+        Ok(Response::new(v1::RollBackRotationResponse {
+            rotation: self.rotation(),
+        }))
+    }
+
     async fn waive_client(
         &self,
         request: Request<v1::WaiveClientRequest>,

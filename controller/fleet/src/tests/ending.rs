@@ -1,6 +1,7 @@
 //! Ways out and stops on the way: abort, pause, the return window and the rollback.
 
-use super::*;
+use super::{restart::RUNNING, *};
+use crate::rotation::{TRUST_REFRESH, TRUST_VALIDITY};
 
 #[test]
 fn an_abort_before_anything_was_published_publishes_nothing() {
@@ -243,4 +244,62 @@ fn nobody_is_rolled_back_before_the_new_certificate_is_served() {
     }
     world.settle();
     assert_eq!(world.phase(), Phase::Enforcing);
+}
+
+#[test]
+fn a_swap_can_be_rolled_back_by_hand_and_nothing_else_can() {
+    for phase in RUNNING {
+        let (mut world, mut hosts) = World::at(phase, Strategy::Overlap, 2);
+        if phase != Phase::Swapping {
+            assert!(
+                matches!(
+                    world.refuses(Command::RollBack(None)),
+                    Refusal::NotSwapping { .. }
+                ),
+                "{phase}"
+            );
+            continue;
+        }
+        // Also when the certificate cannot be loaded, so that the rotation could never go on.
+        let revision = world.fleet.revision();
+        world.does(Command::RollBack(None));
+        assert_eq!(world.phase(), Phase::RolledBack);
+        assert_eq!(world.serving(), 1);
+        assert_eq!(world.published(), (Mode::Verify, vec![1]));
+        assert!(world.fleet.revision() > revision);
+        let id = world.rotation().id;
+        assert_eq!(world.does(Command::RollBack(Some(id))), [], "said again");
+        // And another rotation may begin.
+        world.start(Strategy::Overlap);
+        world.drive(&mut hosts, Phase::Completed);
+    }
+}
+
+#[test]
+fn trust_is_issued_again_before_it_expires_for_what_it_was_for() {
+    // Given a completed rotation without a client that was waived,
+    let (mut world, mut hosts) = World::at(Phase::Enforcing, Strategy::Overlap, 2);
+    let away = hosts.pop().expect("two");
+    let waiver = world.waive(away.number, DAY);
+    world.does(waiver);
+    world.drive(&mut hosts, Phase::Completed);
+    let (revision, purpose) = (
+        world.fleet.revision(),
+        world.purpose(&GroupName::default_group()),
+    );
+
+    // when most of a year has passed, then the same trust is issued again,
+    world.pass(TRUST_VALIDITY - TRUST_REFRESH);
+    assert_eq!(due(&world.fleet, world.now), Some(Duty::RefreshTrust));
+    world.settle();
+    assert!(world.fleet.revision() > revision);
+    assert_eq!(world.purpose(&GroupName::default_group()), purpose);
+    assert_eq!(due(&world.fleet, world.now), None);
+
+    // and the client that comes back can still be confirmed.
+    let mut away = [away];
+    for _ in 0..3 {
+        world.visit(&mut away[0]);
+    }
+    assert_eq!(world.counts(), [2, 2, 2, 2]);
 }

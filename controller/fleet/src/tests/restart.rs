@@ -2,7 +2,7 @@
 
 use super::*;
 
-const RUNNING: [Phase; 6] = [
+pub(super) const RUNNING: [Phase; 6] = [
     Phase::Planned,
     Phase::PausingReplication,
     Phase::Preparing,
@@ -35,7 +35,10 @@ fn a_restart_in_any_phase_loses_nothing() {
             );
             assert_eq!(before, after, "{phase}");
             assert_eq!(world.phase(), phase);
-            assert!(world.fleet.connected().is_empty());
+            assert!(
+                !world.fleet.connected().is_empty(),
+                "who was connected is expected back"
+            );
             world.does(Command::Resume(None));
             world.drive(&mut hosts, Phase::Completed);
             assert_eq!(world.counts(), [2, 2, 2, 2]);
