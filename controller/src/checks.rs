@@ -12,6 +12,7 @@ use convoy_shared::{
     ack::{HandshakeOutcome, Held},
     id::Generation,
     label::CheckToken,
+    trust::ModeInForce,
 };
 use tokio::sync::Notify;
 
@@ -98,6 +99,8 @@ pub struct Report {
     pub probe: HandshakeOutcome,
     /// Of the decoy.
     pub decoy: HandshakeOutcome,
+    /// The mode in force.
+    pub mode: ModeInForce,
 }
 
 /// What a check has shown.
@@ -244,6 +247,14 @@ fn judge(client: ClientNumber, held: Held, wanted: Wanted, sights: Sights, over:
     if report.held != held {
         return Verdict::Inconclusive("another trust document was in force");
     }
+    let ordered = if wanted == Wanted::Relaxation {
+        ModeInForce::Off
+    } else {
+        ModeInForce::Verify
+    };
+    if report.mode != ordered {
+        return Verdict::Inconclusive("another mode was in force");
+    }
     // What is reported must have been seen; it may be seen a moment later.
     let unseen = || {
         if over {
@@ -320,6 +331,15 @@ mod tests {
             held: held(),
             probe,
             decoy,
+            mode: ModeInForce::Verify,
+        }
+    }
+
+    /// A report of a client whose verification is off.
+    fn report_off(decoy: HandshakeOutcome) -> Report {
+        Report {
+            mode: ModeInForce::Off,
+            ..report(NotRun, decoy)
         }
     }
 
@@ -403,7 +423,7 @@ mod tests {
                 assert_eq!(verdict(PROOF, true, sights, honest, true), Verdict::Shown);
             }
         }
-        let relaxed = Some(report(NotRun, Accepted));
+        let relaxed = Some(report_off(Accepted));
         let own = Completed(Some(CLIENT));
         for other in [SeenRefused, Broken, Completed(None)] {
             for sights in [[other, own], [own, other]] {
@@ -426,7 +446,7 @@ mod tests {
     #[test]
     fn relaxation_is_shown_by_accepting() {
         let wanted = Wanted::Relaxation;
-        let says = |decoy| Some(report(NotRun, decoy));
+        let says = |decoy| Some(report_off(decoy));
         assert_eq!(
             verdict(
                 wanted,
@@ -448,6 +468,19 @@ mod tests {
         ] {
             assert!(matches!(
                 verdict(wanted, false, Some(sight), says(said), true),
+                Verdict::Inconclusive(_)
+            ));
+        }
+    }
+
+    #[test]
+    fn another_mode_in_force_shows_nothing() {
+        for (wanted, said) in [
+            (Wanted::Relaxation, report(NotRun, Accepted)),
+            (Wanted::Refusal, report_off(Refused)),
+        ] {
+            assert!(matches!(
+                verdict(wanted, false, None, Some(said), true),
                 Verdict::Inconclusive(_)
             ));
         }

@@ -23,7 +23,9 @@ pub fn read_timestamp(
     wire: Option<prost_types::Timestamp>,
     field: &'static str,
 ) -> Result<Timestamp, BadTime> {
-    let wire = wire.ok_or(BadTime { field })?;
+    let wire = wire
+        .filter(|wire| wire.nanos >= 0)
+        .ok_or(BadTime { field })?;
     Timestamp::new(wire.seconds, wire.nanos).map_err(|_| BadTime { field })
 }
 

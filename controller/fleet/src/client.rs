@@ -113,7 +113,7 @@ pub enum Suspicion {
     )]
     AcceptsDecoy,
     /// Its report and the controller's own sight differ.
-    #[error("it reports a handshake that the controller saw end otherwise")]
+    #[error("it reports a handshake that the controller did not see, or saw end otherwise: it does not say what is so, or somebody stands between")]
     ContradictsSight,
     /// It says that verification is off although it was never told so.
     #[error("it says that verification is off although its trust document orders verification")]

@@ -11,6 +11,7 @@ use convoy_proto::{
 use convoy_shared::{
     ack::{AckOutcome, HandshakeOutcome, Held},
     envelope::Envelope,
+    trust::ModeInForce,
 };
 use jiff::SignedDuration;
 use rand::Rng as _;
@@ -228,7 +229,9 @@ impl Talk {
         tokio::select! {
             message = inbound.message() => match message {
                 Ok(Some(message)) => Ok(Woken::Said(message)),
-                Ok(None) | Err(_) => Err(End::Over),
+                Ok(None) => Err(End::Over),
+                // Too long, or not to be read. Where the connection is gone, nobody hears it.
+                Err(status) => Err(status::invalid("message", &status.message()).into()),
             },
             () = self.session.replaced() => Err(self.replaced().await),
             () = structure => Ok(Woken::Changed),
@@ -277,6 +280,8 @@ impl Talk {
             held: read_held(report.trust.clone()).map_err(|bad| status::invalid("trust", &bad))?,
             probe: outcome(report.probe(), "probe")?,
             decoy: outcome(report.decoy(), "decoy")?,
+            mode: ModeInForce::try_from(report.mode())
+                .map_err(|bad| status::invalid("mode", &bad))?,
         };
         // A report of a check that is over is stale, and says nothing.
         if let Some(running) = &mut self.check

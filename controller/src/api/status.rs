@@ -83,10 +83,14 @@ pub async fn explained(response: Response) -> Response {
                     word.into_iter().chain(c.to_uppercase())
                 })
                 .collect::<String>();
+            let words = match status.message() {
+                "" => status.code().description(),
+                words => words,
+            };
             with_metadata(
                 status.code(),
                 reason.trim_start_matches('_'),
-                status.message(),
+                words,
                 HashMap::new(),
             )
             .into_http()
