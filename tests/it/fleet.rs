@@ -22,7 +22,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The program that becomes each of the shipped ones.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_convoy-exec");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_convoy-exec");
 /// What has not happened by then will not: generous, because the machine is shared.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -34,6 +34,7 @@ pub(crate) struct Fleet {
     agents_addr: String,
     api_addr: String,
     options: Vec<String>,
+    filter: Option<&'static str>,
 }
 
 /// How a program ended, and what it said.
@@ -89,7 +90,13 @@ impl Fleet {
             agents_addr: "127.0.0.1:0".to_owned(),
             api_addr: "127.0.0.1:0".to_owned(),
             options: Vec::new(),
+            filter: None,
         }
+    }
+
+    /// Sets `RUST_LOG` for the programs that are started from now on.
+    pub(crate) fn set_filter(&mut self, filter: &'static str) {
+        self.filter = Some(filter);
     }
 
     /// A fleet with these agents joined and connected.
@@ -173,6 +180,7 @@ impl Fleet {
             match line.split_once(' ') {
                 Some(("agents", address)) => address.clone_into(&mut self.agents_addr),
                 Some(("api", address)) => address.clone_into(&mut self.api_addr),
+                Some(("metrics", _)) => {}
                 other => panic!("{other:?} in the addresses"),
             }
         }
@@ -183,10 +191,6 @@ impl Fleet {
         self.eventually("the failpoint holds", |fleet| {
             fleet.path("held").exists().then_some(())
         });
-    }
-
-    pub(crate) fn is_held(&self) -> bool {
-        self.path("held").exists()
     }
 
     pub(crate) fn controller_lives(&mut self) -> bool {
@@ -232,19 +236,25 @@ impl Fleet {
             .stderr(log)
             .env_remove("RUST_LOG")
             .env_remove("CONVOY_SOCKET");
+        if let Some(filter) = self.filter {
+            command.env("RUST_LOG", filter);
+        }
         command
     }
 
     /// Runs a program to its end.
     pub(crate) fn run_program(&self, program: &str, args: &[&str]) -> Said {
-        let output = Command::new(PROGRAM)
+        let mut command = Command::new(PROGRAM);
+        command
             .arg(program)
             .args(args)
             .stdin(Stdio::null())
             .env_remove("RUST_LOG")
-            .env_remove("CONVOY_SOCKET")
-            .output()
-            .expect("the program runs");
+            .env_remove("CONVOY_SOCKET");
+        if let Some(filter) = self.filter {
+            command.env("RUST_LOG", filter);
+        }
+        let output = command.output().expect("the program runs");
         Said {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).expect("UTF-8"),
@@ -549,15 +559,12 @@ impl Drop for Fleet {
 /// SHA-256 (lower-case hex) of the certificate that a server shows to a TLS client that knows nothing of Convoy.
 pub(crate) fn certificate_seen(address: SocketAddr) -> String {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let seen = Arc::new(Curious {
-        provider: Arc::clone(&provider),
-        leaf: Mutex::default(),
-    });
+    let seen = Curious::new();
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(&seen) as Arc<dyn ServerCertVerifier>)
+        .with_custom_certificate_verifier(seen.clone())
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let name = ServerName::from(address.ip());
@@ -578,9 +585,18 @@ pub(crate) fn certificate_seen(address: SocketAddr) -> String {
 
 /// Accepts every certificate and remembers it.
 #[derive(Debug)]
-struct Curious {
+pub(crate) struct Curious {
     provider: Arc<CryptoProvider>,
     leaf: Mutex<Option<CertificateDer<'static>>>,
+}
+
+impl Curious {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            provider: Arc::new(aws_lc_rs::default_provider()),
+            leaf: Mutex::default(),
+        })
+    }
 }
 
 impl ServerCertVerifier for Curious {

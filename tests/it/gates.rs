@@ -352,7 +352,7 @@ fn as_many_as_may_stay_away_do_not_stop_a_swap() {
     // Given a rotation that may lose one, and loses one,
     let mut fleet = Fleet::with_agents(&["one", "two"]);
     fleet.swap_without("two", |fleet| {
-        fleet.rotate(&["--return-window", "5s", "--max-missing", "1"]);
+        fleet.rotate(&["--return-window", "8s", "--max-missing", "1"]);
     });
 
     // when the window is over, then it goes on, and the next gate waits for the one that is away;

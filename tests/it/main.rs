@@ -1,5 +1,31 @@
 //! Proofs from outside, in one binary: real processes, real TLS, real files.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot go on says why, also in what stands beside its tests"
+)]
+
+mod attacks;
+mod calls;
+mod crashes;
+mod errors;
 mod fleet;
+mod forged;
+mod frames;
 mod gates;
+mod identity;
+mod importing;
+mod joining;
+mod lease;
+mod liars;
+mod metrics;
+mod noise;
+mod operators;
+mod ports;
+mod puppet;
+mod road;
+mod roster;
 mod rotation;
+mod strangers;
+mod surfaces;
+mod tidy;

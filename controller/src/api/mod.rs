@@ -17,7 +17,7 @@ use axum::{
     response::Response as HttpResponse,
 };
 use convoy_fleet::{
-    client::ClientNumber,
+    client::{ClientNumber, ClientState},
     decide::Command,
     event::{Actor, Request as NamedRequest},
     refusal::Refusal,
@@ -180,10 +180,20 @@ fn find_client(fleet: &Fleet, text: &str) -> Result<ClientNumber, Status> {
             .client_by_id(id)
             .ok_or_else(|| status::refused(&Refusal::NoSuchClient));
     }
-    let mut matching = fleet.clients().filter(|(_, client)| {
-        client.name == text || (text.len() >= 8 && client.id.to_string().starts_with(text))
-    });
-    match (matching.next(), matching.next()) {
+    let matching = |removed: bool| {
+        let mut matching = fleet.clients().filter(move |(_, client)| {
+            (client.state == ClientState::Decommissioned) == removed
+                && (client.name == text
+                    || (text.len() >= 8 && client.id.to_string().starts_with(text)))
+        });
+        (matching.next(), matching.next())
+    };
+    // Who was removed gives way to who is there: a host that has joined anew has its old name.
+    let found = match matching(false) {
+        (None, _) => matching(true),
+        found => found,
+    };
+    match found {
         (None, _) => Err(status::refused(&Refusal::NoSuchClient)),
         (Some((number, _)), None) => Ok(number),
         (Some((_, one)), Some((_, other))) => Err(status::with_metadata(
