@@ -43,6 +43,15 @@ impl ControllerClock {
         }
     }
 
+    /// What the controller's clock reads now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        SignedDuration::try_from(self.age())
+            .ok()
+            .and_then(|age| self.signed.checked_add(age).ok())
+            .unwrap_or(self.signed)
+    }
+
     /// How long ago it was set.
     #[must_use]
     pub fn age(&self) -> Duration {

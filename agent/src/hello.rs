@@ -1,7 +1,11 @@
 //! What an agent says first in a session: what it holds. Nothing is sent here.
 
 use convoy_proto::{agent::PROTOCOL_VERSION, v1};
-use convoy_shared::{id::InstanceId, proof::Nonce, trust::ModeInForce};
+use convoy_shared::{
+    id::{Digest, FleetId, InstanceId},
+    proof::Nonce,
+    trust::ModeInForce,
+};
 
 use crate::{VERSION, state::State};
 
@@ -49,10 +53,21 @@ pub fn hello(state: &State, mode: ModeInForce, nonce: &Nonce, host: &Host) -> v1
         incarnation: state.incarnation.0,
         instance: host.instance.as_bytes().to_vec().into(),
         boot_id: host.boot_id.clone(),
-        machine_id: host.machine_id.clone(),
+        machine_id: machine_of(state.fleet_id(), &host.machine_id),
         root_version: state.root.root.version.0,
         trust: Some(state.held().into()),
         mode: v1::VerificationMode::from(mode).into(),
         agent_version: VERSION.to_owned(),
     }
+}
+
+/// The machine id itself is confidential (machine-id(5)), and a hello is sent to a peer that has not proved itself yet.
+fn machine_of(fleet: FleetId, machine_id: &str) -> String {
+    if machine_id.is_empty() {
+        return String::new();
+    }
+    let mut keyed = b"convoy machine v1\0".to_vec();
+    keyed.extend_from_slice(fleet.as_bytes());
+    keyed.extend_from_slice(machine_id.as_bytes());
+    Digest::of(&keyed).to_string()
 }

@@ -20,11 +20,13 @@ use crate::clock;
 
 /// What decides about a server's certificate.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per kind of connection, and nearly always the large one"
+)]
 pub enum Policy {
     /// The trust document, in the mode in force.
     Trust(TrustSnapshot),
-    /// The trust document's anchors, whatever its mode.
-    ForceVerify(TrustSnapshot),
     /// Nothing: before joining, when the channel proof alone says who the peer is.
     AcceptAny,
 }
@@ -52,16 +54,16 @@ impl TrustSnapshot {
 }
 
 impl Policy {
-    /// With verification forced, whatever the document says.
+    /// The trust document's anchors, whatever its mode.
     #[must_use]
     pub fn force_verify(mut snapshot: TrustSnapshot) -> Self {
         snapshot.document.mode = Mode::Verify;
-        Self::ForceVerify(snapshot)
+        Self::Trust(snapshot)
     }
 
     fn judge(&self, chain: &[CertificateDer<'_>], system: Timestamp) -> Result<Accepted, Rejected> {
         match self {
-            Self::Trust(snapshot) | Self::ForceVerify(snapshot) => snapshot.judge(chain, system),
+            Self::Trust(snapshot) => snapshot.judge(chain, system),
             Self::AcceptAny => Ok(Accepted::Unverified),
         }
     }

@@ -4,7 +4,11 @@ mod duty;
 mod hello;
 mod session;
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use convoy_fleet::{
     client::ClientNumber, decide::Command, event::Actor, refusal::Refusal, state::Fleet,
@@ -22,7 +26,7 @@ use convoy_shared::{
 };
 use jiff::SignedDuration;
 use rustls_pki_types::CertificateDer;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
@@ -49,7 +53,12 @@ pub struct Agents {
     pub sessions: Arc<Sessions>,
     /// How long identities are valid.
     pub identity_validity: SignedDuration,
+    /// When each client's identity was renewed last, since this process began.
+    pub renewed: Mutex<HashMap<ClientNumber, Instant>>,
 }
+
+/// A client's identity is renewed at most so often: each time is an entry in the journal.
+const RENEW_EVERY: Duration = Duration::from_secs(60);
 
 /// A handle that tonic serves.
 #[derive(Clone)]
@@ -205,6 +214,7 @@ impl Agents {
                 &"it is for another key than the one that the roster records",
             ));
         }
+        self.not_too_soon(identity.client)?;
         let certificates = self.issue(identity.client, &asked)?;
         let now = clock::now();
         let command = Command::IssueIdentity {
@@ -217,6 +227,22 @@ impl Agents {
             .map_err(|error| status::from_keeper(&error))?;
         tracing::info!(client = %identity.id, "identity renewed");
         Ok(RenewIdentityResponse { certificates })
+    }
+
+    fn not_too_soon(&self, client: ClientNumber) -> Result<(), Status> {
+        // Identities that live for seconds are renewed within seconds.
+        let every = RENEW_EVERY.min(self.identity_validity.unsigned_abs() / 4);
+        let now = Instant::now();
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        match renewed.get(&client) {
+            Some(last) if now.duration_since(*last) < every => Err(status::too_often(
+                "an identity was issued a moment ago; wait a minute",
+            )),
+            Some(_) | None => {
+                renewed.insert(client, now);
+                Ok(())
+            }
+        }
     }
 
     /// An identity certificate and its issuer.

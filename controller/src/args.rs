@@ -35,6 +35,10 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = duration)]
     pub identity_validity: SignedDuration,
 
+    /// Believe the clock although it is more than 90 days beyond the newest journal entry: the controller was off for so long.
+    #[arg(long)]
+    pub accept_clock: bool,
+
     /// Say more (-v: debug, -vv: trace). `RUST_LOG` says it precisely.
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,

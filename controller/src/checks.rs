@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
 };
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
@@ -19,8 +22,18 @@ use tokio::sync::Notify;
 /// The checks that are under way.
 #[derive(Default)]
 pub struct Checks {
-    open: Mutex<HashMap<CheckToken, Arc<Check>>>,
+    open: Mutex<Open>,
 }
+
+#[derive(Default)]
+struct Open {
+    by_token: HashMap<CheckToken, Arc<Check>>,
+    /// The newest check with a probe of each client.
+    probes: HashMap<ClientNumber, CheckToken>,
+}
+
+/// So many decoys are made for one token: its own client needs one, and whoever read it off the wire shall not make the controller work.
+const DECOYS: u8 = 8;
 
 /// One check of one client. Ends with the last handle to it.
 pub struct Check {
@@ -34,6 +47,7 @@ pub struct Check {
     pub wanted: Wanted,
     sights: Mutex<Sights>,
     changed: Notify,
+    decoys: AtomicU8,
 }
 
 /// What a check asks for.
@@ -136,42 +150,51 @@ impl Checks {
             wanted,
             sights: Mutex::default(),
             changed: Notify::new(),
+            decoys: AtomicU8::new(0),
         });
-        self.lock().insert(check.token, Arc::clone(&check));
+        {
+            let mut open = self.lock();
+            open.by_token.insert(check.token, Arc::clone(&check));
+            if wanted.probe().is_some() {
+                open.probes.insert(client, check.token);
+            }
+        }
         Ok(OpenCheck {
             checks: Arc::clone(self),
             check,
         })
     }
 
-    /// Whether a decoy with this token was asked for.
+    /// Whether a decoy is to be made for this token: it was asked for, and not too often.
     #[must_use]
-    pub fn knows(&self, token: CheckToken) -> bool {
-        self.lock().contains_key(&token)
+    pub fn wants_decoy(&self, token: CheckToken) -> bool {
+        self.lock()
+            .by_token
+            .get(&token)
+            .is_some_and(|check| check.decoys.fetch_add(1, Ordering::Relaxed) < DECOYS)
     }
 
     /// A probe was completed by this client.
     pub fn saw_probe(&self, client: ClientNumber, generation: Generation) {
-        let seen: Vec<_> = self
-            .lock()
-            .values()
-            .filter(|check| check.client == client && check.wanted.probe() == Some(generation))
-            .cloned()
-            .collect();
-        for check in seen {
+        let check = {
+            let open = self.lock();
+            let token = open.probes.get(&client);
+            token.and_then(|token| open.by_token.get(token)).cloned()
+        };
+        if let Some(check) = check.filter(|check| check.wanted.probe() == Some(generation)) {
             check.update(|sights| sights.probe_completed = true);
         }
     }
 
     /// A decoy's handshake ended.
     pub fn saw_decoy(&self, token: CheckToken, sight: DecoySight) {
-        let check = self.lock().get(&token).cloned();
+        let check = self.lock().by_token.get(&token).cloned();
         if let Some(check) = check {
             check.update(|sights| sights.saw_decoy(check.client, sight));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<CheckToken, Arc<Check>>> {
+    fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -228,7 +251,11 @@ impl OpenCheck {
 
 impl Drop for OpenCheck {
     fn drop(&mut self) {
-        self.checks.lock().remove(&self.check.token);
+        let mut open = self.checks.lock();
+        open.by_token.remove(&self.check.token);
+        if open.probes.get(&self.check.client) == Some(&self.check.token) {
+            open.probes.remove(&self.check.client);
+        }
     }
 }
 

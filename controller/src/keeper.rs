@@ -170,6 +170,9 @@ pub enum KeeperError {
         /// Why.
         source: BadEntry,
     },
+    /// Nobody can say whether it was saved.
+    #[error("it may have happened: the journal failed, and cannot be read")]
+    Unknown,
     /// It could not be saved; the reason is in the controller's log.
     #[error("the journal cannot be written; the controller's log says why")]
     Unsaved,

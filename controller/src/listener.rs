@@ -3,12 +3,16 @@
 use std::{
     collections::HashMap,
     io,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use convoy_fleet::client::ClientNumber;
+use axum::extract::Request as HttpRequest;
+use convoy_fleet::{client::ClientNumber, rotation::closing_window};
 use convoy_shared::{
     id::{AnchorNumber, Generation},
     label::{CheckToken, Label},
@@ -19,7 +23,6 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use rand::Rng as _;
 use rustls::{AlertDescription, HandshakeKind, server::Acceptor};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -28,22 +31,28 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
-use tower::ServiceExt as _;
+use tower::{ServiceExt as _, util::MapRequestLayer};
 
 use crate::{
     checks::{Checks, DecoySight},
     clock,
     keeper::Keeper,
     peer::{LocalPeer, Peer, identify},
-    tls::{HANDSHAKE, TlsConfigs, closing_window},
+    tls::{HANDSHAKE, TlsConfigs},
 };
 
 /// Handshakes that may be under way at a time.
 const PENDING: usize = 1024;
-/// Of these, from one address. Loopback is not counted: whoever is there is on this machine already.
+/// Of these, from one address.
 const PENDING_PER_ADDRESS: usize = 16;
-/// A stranger's connection lasts so long at the most: enough to join.
+/// Connections of peers that nobody knows, per port.
+const STRANGERS: usize = 512;
+/// Of these, from one address.
+const STRANGERS_PER_ADDRESS: usize = 64;
+/// A stranger's connection to the agents' port lasts so long at the most: enough to join. On the operators' port it has so long for its first request.
 const STRANGER: Duration = Duration::from_secs(30);
+/// A connection to the operators' port is asked to end after so long.
+const OPERATOR: Duration = Duration::from_secs(3600);
 /// A connection that is asked to end gently is ended after so long.
 const GENTLY: Duration = Duration::from_secs(10);
 /// After a failed `accept`, for example for want of file descriptors.
@@ -57,8 +66,27 @@ pub struct Listener {
     pub configs: Arc<TlsConfigs>,
     /// Where probes and decoys are reported.
     pub checks: Arc<Checks>,
+    agents: Limits,
+    operators: Limits,
+}
+
+/// What strangers may take of a port.
+struct Limits {
     pending: Arc<Semaphore>,
-    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    pending_by_address: Arc<ByAddress>,
+    strangers: Arc<Semaphore>,
+    strangers_by_address: Arc<ByAddress>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pending: Arc::new(Semaphore::new(PENDING)),
+            pending_by_address: Arc::new(ByAddress::new(PENDING_PER_ADDRESS)),
+            strangers: Arc::new(Semaphore::new(STRANGERS)),
+            strangers_by_address: Arc::new(ByAddress::new(STRANGERS_PER_ADDRESS)),
+        }
+    }
 }
 
 /// Who connects to a port.
@@ -78,8 +106,15 @@ impl Listener {
             keeper,
             configs,
             checks,
-            pending: Arc::new(Semaphore::new(PENDING)),
-            addresses: Arc::default(),
+            agents: Limits::default(),
+            operators: Limits::default(),
+        }
+    }
+
+    const fn limits(&self, port: Port) -> &Limits {
+        match port {
+            Port::Agents => &self.agents,
+            Port::Operators => &self.operators,
         }
     }
 
@@ -87,7 +122,7 @@ impl Listener {
     pub async fn accept(self: Arc<Self>, socket: TcpListener, port: Port, routes: axum::Router) {
         loop {
             // At the limit, new connections wait in the kernel's queue.
-            let Ok(permit) = Arc::clone(&self.pending).acquire_owned().await else {
+            let Ok(permit) = Arc::clone(&self.limits(port).pending).acquire_owned().await else {
                 return;
             };
             let (stream, address) = match socket.accept().await {
@@ -98,7 +133,7 @@ impl Listener {
                     continue;
                 }
             };
-            let Some(place) = self.place(address.ip()) else {
+            let Some(place) = self.limits(port).pending_by_address.place(address.ip()) else {
                 tracing::debug!(%address, "too many handshakes from one address");
                 continue;
             };
@@ -110,25 +145,6 @@ impl Listener {
                     .await;
             });
         }
-    }
-
-    fn place(&self, address: IpAddr) -> Option<Place> {
-        let address = address.to_canonical();
-        if !address.is_loopback() {
-            let mut addresses = self
-                .addresses
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let count = addresses.entry(address).or_default();
-            if *count >= PENDING_PER_ADDRESS {
-                return None;
-            }
-            *count += 1;
-        }
-        Some(Place {
-            addresses: Arc::clone(&self.addresses),
-            address,
-        })
     }
 
     async fn connection(
@@ -156,8 +172,24 @@ impl Listener {
                 return;
             }
         };
+        let known = port == Port::Agents
+            && peer
+                .identity
+                .is_some_and(|identity| !identity.decommissioned);
+        if known {
+            // Sessions are told to reconnect by their own stream.
+            return http(routes.layer(axum::Extension(Arc::new(peer))), stream).await;
+        }
+        let limits = self.limits(port);
+        let (Ok(_permit), Some(_place)) = (
+            Arc::clone(&limits.strangers).try_acquire_owned(),
+            limits.strangers_by_address.place(address.ip()),
+        ) else {
+            tracing::debug!(%address, "too many strangers");
+            return;
+        };
         match port {
-            Port::Agents => self.serve_agent(stream, peer, routes).await,
+            Port::Agents => serve_stranger(stream, peer, routes).await,
             Port::Operators => self.serve_operator(stream, peer, routes).await,
         }
     }
@@ -254,7 +286,7 @@ impl Listener {
     }
 
     async fn decoy(&self, start: StartHandshake<TcpStream>, token: CheckToken) -> io::Result<()> {
-        if !self.checks.knows(token) {
+        if !self.checks.wants_decoy(token) {
             return Err(io::Error::other("a decoy that nobody asked for"));
         }
         let names = self.keeper.read().server_names().to_vec();
@@ -297,39 +329,22 @@ impl Listener {
         (!identity.decommissioned && !identity.expired).then_some(identity.client)
     }
 
-    async fn serve_agent(&self, stream: TlsStream<TcpStream>, peer: Peer, routes: axum::Router) {
-        let stranger = peer.identity.is_none();
-        let service = routes.layer(axum::Extension(Arc::new(peer)));
-        let connection = http(service, stream);
-        tokio::pin!(connection);
-        if stranger {
-            if timeout(STRANGER, connection.as_mut()).await.is_err() {
-                tracing::debug!("a stranger's connection was cut");
-            }
-        } else {
-            // Sessions are told to reconnect by their own stream.
-            connection.await;
-        }
-    }
-
     async fn serve_operator(&self, stream: TlsStream<TcpStream>, peer: Peer, routes: axum::Router) {
-        let mut heads = self.keeper.heads();
+        let spoke = Arc::new(AtomicBool::new(false));
+        let speaks = Arc::clone(&spoke);
+        let routes = routes.layer(MapRequestLayer::new(move |request: HttpRequest| {
+            speaks.store(true, Ordering::Relaxed);
+            request
+        }));
         let builder = http_builder();
         let connection =
             builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
         tokio::pin!(connection);
-        let swapped = async {
-            loop {
-                let serving = self.keeper.read().serving();
-                if serving != Some(peer.served) {
-                    break;
-                }
-                if heads.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
+        let silent = async {
+            sleep(STRANGER).await;
+            if spoke.load(Ordering::Relaxed) {
+                sleep(OPERATOR).await;
             }
-            let wait = rand::rng().random_range(Duration::ZERO..closing_window(0));
-            sleep(wait).await;
         };
         tokio::select! {
             ended = connection.as_mut() => {
@@ -338,11 +353,28 @@ impl Listener {
                 }
                 return;
             }
-            () = swapped => connection.as_mut().graceful_shutdown(),
+            () = self.swapped(peer.served) => {}
+            () = silent => {}
         }
+        connection.as_mut().graceful_shutdown();
         if timeout(GENTLY, connection).await.is_err() {
             tracing::debug!("an operator's connection was cut");
         }
+    }
+
+    /// Returns when another certificate than this is served, a moment later.
+    async fn swapped(&self, served: Generation) {
+        let mut heads = self.keeper.heads();
+        loop {
+            heads.borrow_and_update();
+            if self.keeper.read().serving() != Some(served) {
+                break;
+            }
+            if heads.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+        sleep(closing_window(0).unsigned_abs().mul_f64(rand::random())).await;
     }
 
     /// Accepts on the local socket for ever. Only root and the controller's own user get further.
@@ -415,26 +447,96 @@ fn refuses_certificate(error: &io::Error) -> bool {
     )
 }
 
-/// A handshake under way, counted per address.
+async fn serve_stranger(stream: TlsStream<TcpStream>, peer: Peer, routes: axum::Router) {
+    let service = routes.layer(axum::Extension(Arc::new(peer)));
+    if timeout(STRANGER, http(service, stream)).await.is_err() {
+        tracing::debug!("a stranger's connection was cut");
+    }
+}
+
+/// How many places each address has taken.
+struct ByAddress {
+    most: usize,
+    taken: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl ByAddress {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            taken: Mutex::default(),
+        }
+    }
+
+    /// A place for an address, if it has one left. Loopback always has: whoever is there is on this machine already.
+    fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let address = network(address);
+        if let Some(address) = address {
+            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = taken.entry(address).or_default();
+            if *count >= self.most {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Place {
+            of: Arc::clone(self),
+            address,
+        })
+    }
+}
+
+/// What is counted as one address: an IPv6 host has a whole /64. `None`: not counted.
+fn network(address: IpAddr) -> Option<IpAddr> {
+    match address.to_canonical() {
+        address if address.is_loopback() => None,
+        IpAddr::V4(address) => Some(address.into()),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Some(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+        }
+    }
+}
+
+/// A place that an address has taken; given back when dropped.
 struct Place {
-    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    address: IpAddr,
+    of: Arc<ByAddress>,
+    address: Option<IpAddr>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.address.is_loopback() {
+        let Some(address) = self.address else {
             return;
-        }
-        let mut addresses = self
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = addresses.get_mut(&self.address) {
+        };
+        let mut taken = self.of.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
-                addresses.remove(&self.address);
+                taken.remove(&address);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_so_many_places_and_an_ipv6_host_no_more() {
+        let places = Arc::new(ByAddress::new(2));
+        let at = |text: &str| places.place(text.parse().expect("an address"));
+        let (one, two) = (at("192.0.2.1"), at("192.0.2.1"));
+        assert!(one.is_some() && two.is_some());
+        assert!(at("192.0.2.1").is_none());
+        assert!(at("192.0.2.2").is_some());
+        drop(one);
+        assert!(at("192.0.2.1").is_some());
+        let (_one, _two) = (at("2001:db8::1"), at("2001:db8::ffff:2"));
+        assert!(at("2001:db8::3").is_none());
+        assert!(at("2001:db8:0:1::3").is_some());
+        let loopback: Vec<_> = (0..10).map(|_| at("127.0.0.1")).collect();
+        assert!(loopback.iter().all(Option::is_some));
     }
 }

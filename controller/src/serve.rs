@@ -1,11 +1,18 @@
 //! Wiring: who knows whom, in the order in which it starts. Nothing else.
 
-use std::{fs, io::IsTerminal as _, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+use std::{
+    fs,
+    io::IsTerminal as _,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use anyhow::Context as _;
 use convoy_fleet::{decide::Command, event::Actor};
 use convoy_proto::v1::agent_service_server::AgentServiceServer;
 use convoy_shared::id::FleetId;
+use jiff::SignedDuration;
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
@@ -31,6 +38,8 @@ use crate::{
     tls::TlsConfigs,
 };
 
+/// A clock that is further beyond the newest journal entry is not believed.
+const CLOCK_JUMP: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// The largest message from an agent.
 const AGENT_MESSAGE: usize = 64 * 1024;
 
@@ -60,12 +69,19 @@ pub fn trace(verbose: u8) {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let names = args.server_names();
     let folder = Arc::new(Folder::lock(&args.data_dir)?);
-    let keys = Arc::new(FleetKeys::open(&folder)?);
-    let journal = Arc::new(RedbJournal::open(folder.join("journal.redb"))?);
+    raise_limits();
+    // Keys are there before the journal is, so that a journal without its keys has lost them.
+    let journal = folder.join("journal.redb");
+    let keys = Arc::new(FleetKeys::open(&folder, !journal.exists())?);
+    let journal = Arc::new(RedbJournal::open(journal)?);
     let keeper = Keeper::start(journal, Arc::clone(&keys)).await?;
     if keeper.read().founded().is_none() {
         found(&keeper, &folder, &keys, &names).await?;
     }
+    if let Some(founded) = keeper.read().founded() {
+        keys.check(founded)?;
+    }
+    check_clock(&keeper, args.accept_clock)?;
     warn_of_names(&keeper, &names);
     let start = Command::StartReplica {
         server_names: names,
@@ -93,6 +109,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         checks: Arc::clone(&checks),
         sessions: Arc::clone(&sessions),
         identity_validity: args.identity_validity,
+        renewed: Mutex::default(),
     }));
     let agent_service = AgentServiceServer::new(agents).max_decoding_message_size(AGENT_MESSAGE);
     let agent_routes = api::explained(tonic::service::Routes::new(agent_service));
@@ -130,6 +147,29 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     drop(fs::remove_file(folder.join("convoy.sock")));
     drop(fs::remove_file(folder.join("addresses")));
     Ok(())
+}
+
+/// Every agent is a file descriptor.
+fn raise_limits() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+/// Agents take the controller's signed time for their lower bound of "now", and nothing takes it back: a clock that has jumped ahead must not speak.
+fn check_clock(keeper: &Keeper, accepted: bool) -> anyhow::Result<()> {
+    let now = clock::now();
+    let last = keeper.read().last_time();
+    match last {
+        Some(last) if now.duration_since(last) > CLOCK_JUMP && !accepted => anyhow::bail!(
+            "the clock says {now:.0}, and the newest journal entry is of {last:.0}: more than 90 days before. Agents would remember a wrong \
+             time for good. If the clock is right, start once with --accept-clock; else set it"
+        ),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Begins a fleet: keys are on disk already, and everything else is one entry.

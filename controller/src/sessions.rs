@@ -6,17 +6,25 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use convoy_fleet::client::ClientNumber;
 use roaring::RoaringBitmap;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
+
+/// So many sessions a client may open at once,
+const BURST: u32 = 30;
+/// and then one in so long.
+const EVERY: Duration = Duration::from_secs(1);
 
 /// The open sessions.
 #[derive(Default)]
 pub struct Sessions {
     open: Mutex<HashMap<ClientNumber, Open>>,
     next: AtomicU64,
+    /// Until when each client's past sessions are paid for.
+    paid: Mutex<HashMap<ClientNumber, Instant>>,
 }
 
 struct Open {
@@ -54,6 +62,16 @@ impl Sessions {
             number,
             replaced,
         }
+    }
+
+    /// How long a client that opens a session now has to wait, because it has opened too many.
+    #[must_use]
+    pub fn too_soon(&self, client: ClientNumber) -> Duration {
+        let now = Instant::now();
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = paid.entry(client).or_insert(now);
+        *until = (*until).max(now) + EVERY;
+        until.saturating_duration_since(now + EVERY * BURST)
     }
 
     /// Whether a client has a session.
@@ -98,5 +116,32 @@ impl Drop for Session {
         {
             open.remove(&self.client);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_comes_too_often_waits_and_others_do_not() {
+        let sessions = Sessions::default();
+        for _ in 0..BURST {
+            assert_eq!(sessions.too_soon(1), Duration::ZERO);
+        }
+        assert!(sessions.too_soon(1) > Duration::ZERO);
+        assert_eq!(sessions.too_soon(2), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_newest_session_is_the_clients() {
+        let sessions = Arc::new(Sessions::default());
+        let older = sessions.open(1);
+        let newer = sessions.open(1);
+        assert!(!older.is_newest() && newer.is_newest());
+        drop(older);
+        assert!(sessions.contains(1));
+        drop(newer);
+        assert!(!sessions.contains(1));
     }
 }

@@ -35,7 +35,7 @@ pub struct TlsConfigs {
 /// The configurations of one certificate.
 #[derive(Clone)]
 pub struct Configs {
-    /// For sessions and for everyone on the operators' port. Issues tickets under a key of its own, so that no session outlives its certificate.
+    /// For sessions. Issues tickets under a key of its own, so that no session outlives its certificate.
     pub production: Arc<ServerConfig>,
     /// For the operators' port: the same certificate, without asking for a client's.
     pub operators: Arc<ServerConfig>,
@@ -187,9 +187,12 @@ impl ClientCertVerifier for ClientVerifier {
         let bad = |error| rustls::Error::InvalidCertificate(error);
         let not_after = convoy_shared::certificate::not_after(end_entity)
             .map_err(|_| bad(rustls::CertificateError::BadEncoding))?;
-        // Judged at the last moment at which it was valid.
-        let end =
-            UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(not_after).unwrap_or(0)));
+        let not_before = convoy_shared::certificate::not_before(end_entity)
+            .map_err(|_| bad(rustls::CertificateError::BadEncoding))?;
+        // Judged within its validity: an expired one may renew, and a clock that was set back must not lock fresh ones out.
+        let at = |seconds| {
+            UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+        };
         let anchor = anchor_from_trusted_cert(&self.ca)
             .map_err(|_| bad(rustls::CertificateError::UnknownIssuer))?;
         EndEntityCert::try_from(end_entity)
@@ -198,7 +201,7 @@ impl ClientCertVerifier for ClientVerifier {
                 webpki::ALL_VERIFICATION_ALGS,
                 &[anchor],
                 intermediates,
-                now.min(end),
+                now.max(at(not_before)).min(at(not_after)),
                 KeyUsage::client_auth(),
                 None,
                 None,
@@ -244,12 +247,6 @@ impl ClientCertVerifier for ClientVerifier {
 
 /// How long a handshake may take.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
-
-/// How long after a swap connections under the old certificate are closed, at the latest: 2 ms per client, at least 200 ms and at most 10 s.
-#[must_use]
-pub fn closing_window(clients: u64) -> Duration {
-    Duration::from_millis(clients.saturating_mul(2).clamp(200, 10_000))
-}
 
 /// A certificate that cannot be served.
 #[derive(Debug, thiserror::Error)]

@@ -129,6 +129,7 @@ fn write_event(event: &Event) -> wire::Event {
             client_ca: copied(client_ca),
         }),
         Event::ReplicaStarted => Kind::ReplicaStarted(wire::Nothing {}),
+        Event::AlreadySo => Kind::AlreadySo(wire::Nothing {}),
         Event::ServerNamesSet { names } => Kind::ServerNamesSet(wire::ServerNamesSet {
             names: names.clone(),
         }),
@@ -263,6 +264,7 @@ fn read_event(kind: Kind) -> Result<Event, BadEntry> {
             }
         }
         Kind::ReplicaStarted(wire::Nothing {}) => Event::ReplicaStarted,
+        Kind::AlreadySo(wire::Nothing {}) => Event::AlreadySo,
         Kind::ServerNamesSet(wire) => Event::ServerNamesSet { names: wire.names },
         Kind::GroupCreated(wire) => Event::GroupCreated {
             group: wire.group.parse()?,

@@ -1,10 +1,6 @@
 //! What Convoy reads from an X.509 certificate: its public key's digest and a client's identity. No chain is judged here.
 
-use x509_parser::{
-    extensions::GeneralName,
-    parse_x509_certificate,
-    prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate},
-};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, parse_x509_certificate};
 
 use crate::id::{ClientId, Digest, FleetId};
 
@@ -14,19 +10,6 @@ use crate::id::{ClientId, Digest, FleetId};
 /// If the bytes are no certificate.
 pub fn spki_digest(certificate: &[u8]) -> Result<Digest, BadCertificate> {
     Ok(Digest::of(parse(certificate)?.public_key().raw))
-}
-
-/// SHA-256 of a SubjectPublicKeyInfo, DER.
-///
-/// # Errors
-/// If the bytes are no SubjectPublicKeyInfo.
-pub fn public_key_digest(spki: &[u8]) -> Result<Digest, BadCertificate> {
-    let (rest, parsed) =
-        SubjectPublicKeyInfo::from_der(spki).map_err(|_| BadCertificate::Malformed)?;
-    if !rest.is_empty() {
-        return Err(BadCertificate::Malformed);
-    }
-    Ok(Digest::of(parsed.raw))
 }
 
 /// The URI that stands for a client in its identity certificate's subject alternative name.

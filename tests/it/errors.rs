@@ -157,7 +157,7 @@ fn clients_and_certificates() {
             refused!(certificates.get_certificate, NotFound "GENERATION_UNKNOWN", GetCertificateRequest { generation });
         }
         for generation in [0, 2, u64::MAX] {
-            refused!(certificates.retire_certificate, NotFound "GENERATION_UNKNOWN", RetireCertificateRequest { generation });
+            refused!(certificates.retire_certificate, NotFound "GENERATION_UNKNOWN", RetireCertificateRequest { generation, force: true });
         }
         refused!(certificates.retire_certificate, FailedPrecondition "CERTIFICATE_IN_USE", RetireCertificateRequest { generation: 1 });
     });

@@ -15,7 +15,8 @@ fn house() -> PathBuf {
 
 /// The names in a crate's `[dependencies]`.
 fn dependencies(package: &str) -> BTreeSet<String> {
-    let manifest = fs::read_to_string(house().join(package).join("Cargo.toml")).expect("a manifest");
+    let manifest =
+        fs::read_to_string(house().join(package).join("Cargo.toml")).expect("a manifest");
     manifest
         .lines()
         .skip_while(|line| *line != "[dependencies]")
@@ -34,7 +35,10 @@ fn files(endings: &[&str]) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder") {
             let path = entry.expect("an entry").path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             if path.is_dir() {
                 if name != "target" && name != ".git" {
                     folders.push(path);
@@ -54,10 +58,16 @@ fn arrows_point_down() {
         ("shared", &[]),
         ("controller/fleet", &["convoy-shared"]),
         ("proto", &["convoy-fleet", "convoy-shared"]),
-        ("controller", &["convoy-fleet", "convoy-proto", "convoy-shared"]),
+        (
+            "controller",
+            &["convoy-fleet", "convoy-proto", "convoy-shared"],
+        ),
         ("agent", &["convoy-proto", "convoy-shared"]),
         ("controller/cli", &["convoy-proto"]),
-        ("deploy/demo", &["convoy-agent", "convoy-cli", "convoy-controller"]),
+        (
+            "deploy/demo",
+            &["convoy-agent", "convoy-cli", "convoy-controller"],
+        ),
         (
             "tests",
             &[
@@ -95,7 +105,14 @@ fn the_model_is_pure() {
                 continue;
             }
             let text = fs::read_to_string(&path).expect("a source file");
-            for call in ["::now()", "std::fs", "std::net", "std::process", "std::thread", "std::env"] {
+            for call in [
+                "::now()",
+                "std::fs",
+                "std::net",
+                "std::process",
+                "std::thread",
+                "std::env",
+            ] {
                 assert!(!text.contains(call), "{} uses {call}", path.display());
             }
         }
@@ -125,7 +142,10 @@ fn the_code_map_knows_every_crate() {
         .take_while(|line| *line != "]")
         .map(|line| line.trim().trim_matches(['"', ',']).trim_matches('"'));
     for member in members {
-        assert!(map.contains(&format!("`{member}")), "the code map does not name {member}");
+        assert!(
+            map.contains(&format!("`{member}")),
+            "the code map does not name {member}"
+        );
     }
 }
 
@@ -135,7 +155,10 @@ fn no_module_of_the_tests_is_forgotten() {
     let main = fs::read_to_string(folder.join("main.rs")).expect("main.rs");
     for entry in fs::read_dir(&folder).expect("a folder") {
         let path = entry.expect("an entry").path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("UTF-8");
+        let stem = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .expect("UTF-8");
         assert!(
             stem == "main" || main.contains(&format!("mod {stem};")),
             "tests/it/{stem} is not part of the binary"

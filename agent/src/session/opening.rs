@@ -15,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Agent, SessionError, serving::Session};
 use crate::{
+    address::Address,
     clock::ControllerClock,
     greet::ANSWER_TIMEOUT,
     hello::{hello, nonce},
@@ -27,10 +28,9 @@ use crate::{
 /// Acknowledgments and reports on their way out.
 const OUTBOUND: usize = 64;
 
-/// Opens a session that has been proved.
+/// Opens a session that has been proved. Tries the addresses in order, until one leads to the fleet's controller: who answers first need not be it.
 pub(super) async fn open(agent: &mut Agent) -> Result<Session, SessionError> {
     let now = agent.state.now();
-    let mode = agent.state.mode(now);
     if agent.state.is_stale(now) {
         tracing::warn!(
             client = %agent.state.client_id,
@@ -39,9 +39,44 @@ pub(super) async fn open(agent: &mut Agent) -> Result<Session, SessionError> {
             "stale: the trust has expired, and is kept until the controller sends newer"
         );
     }
-    // A certificate that cannot be read would not have been loaded.
-    let was_expired = is_expired(agent.state.leaf(), now).unwrap_or(false);
-    let mut link = dial(agent, now, mode).await?;
+    let mode = agent.state.mode(now);
+    let mut no_link = Vec::new();
+    let mut told_no = None;
+    for address in agent.state.addresses.clone() {
+        match open_at(agent, &address, now, mode).await {
+            Ok(session) => return Ok(session),
+            Err(Unopened::NoLink(error)) => no_link.push((address, error)),
+            Err(Unopened::Session(error)) => {
+                tracing::warn!(client = %agent.state.client_id, %address, error = told(&error), "no session here");
+                // Somebody who stands in between is worth more words than one who is silent.
+                if !matches!(told_no, Some(SessionError::NotProved(_))) {
+                    told_no = Some(error);
+                }
+            }
+        }
+    }
+    Err(told_no.unwrap_or(SessionError::NoLink(no_link)))
+}
+
+/// Why an address does not lead to a session.
+enum Unopened {
+    NoLink(LinkError),
+    Session(SessionError),
+}
+
+impl<E: Into<SessionError>> From<E> for Unopened {
+    fn from(error: E) -> Self {
+        Self::Session(error.into())
+    }
+}
+
+async fn open_at(
+    agent: &mut Agent,
+    address: &Address,
+    now: Timestamp,
+    mode: ModeInForce,
+) -> Result<Session, Unopened> {
+    let mut link = dial(agent, address, now, mode).await?;
     let nonce = nonce();
     let (outbound, requests) = mpsc::channel(OUTBOUND);
     let first = v1::SessionRequest {
@@ -69,11 +104,13 @@ pub(super) async fn open(agent: &mut Agent) -> Result<Session, SessionError> {
     let Some(v1::session_response::Message::Welcome(welcome)) =
         first.and_then(|response| response.message)
     else {
-        return Err(SessionError::NoWelcome);
+        return Err(SessionError::NoWelcome.into());
     };
     let (newer, signed) = prove(&agent.state, welcome, &nonce, &link.exporter)?;
     let clock = ControllerClock::set(signed);
     remember(agent, newer, signed)?;
+    // A certificate that cannot be read would not have been loaded.
+    let was_expired = is_expired(agent.state.leaf(), signed).unwrap_or(false);
     tracing::info!(
         client = %agent.state.client_id,
         address = %link.address,
@@ -92,29 +129,27 @@ pub(super) async fn open(agent: &mut Agent) -> Result<Session, SessionError> {
     ))
 }
 
-async fn dial(agent: &mut Agent, now: Timestamp, mode: ModeInForce) -> Result<Link, SessionError> {
+async fn dial(
+    agent: &mut Agent,
+    address: &Address,
+    now: Timestamp,
+    mode: ModeInForce,
+) -> Result<Link, Unopened> {
     let tls = agent.tls.for_state(&agent.state, &agent.key, now)?;
     let protocols = labelled(&session_label(&agent.state, mode));
-    let mut failures = Vec::new();
-    for address in &agent.state.addresses {
-        match Link::open(address, &tls, &protocols).await {
-            Ok(link) => return Ok(link),
-            Err(error) => {
-                if let LinkError::Rejected(rejected) = &error {
-                    tracing::error!(
-                        client = %agent.state.client_id,
-                        revision = agent.state.trust.document.revision.0,
-                        %address,
-                        %rejected,
-                        fingerprint = tls.verifier().seen().map(|seen| tracing::field::display(seen.fingerprint)),
-                        "refused the server's certificate"
-                    );
-                }
-                failures.push((address.clone(), error));
-            }
+    Link::open(address, &tls, &protocols).await.map_err(|error| {
+        if let LinkError::Rejected(rejected) = &error {
+            tracing::error!(
+                client = %agent.state.client_id,
+                revision = agent.state.trust.document.revision.0,
+                %address,
+                %rejected,
+                fingerprint = tls.verifier().seen().map(|seen| tracing::field::display(seen.fingerprint)),
+                "refused the server's certificate"
+            );
         }
-    }
-    Err(SessionError::NoLink(failures))
+        Unopened::NoLink(error)
+    })
 }
 
 /// The roots that are new and the signed time, if this very channel ends at the fleet's controller.

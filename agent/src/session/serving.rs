@@ -45,7 +45,7 @@ pub(super) struct Session {
     clock: ControllerClock,
     /// As the hello and the label stated it.
     mode: ModeInForce,
-    /// Whether the identity certificate had expired when the connection was made.
+    /// Whether the identity certificate had expired, by the controller's clock, when the connection was made.
     was_expired: bool,
     renewing: bool,
 }
@@ -234,7 +234,9 @@ impl Session {
     /// What the time makes due. The first look is at the session's start.
     fn look(&mut self, agent: &Agent) -> Option<End> {
         let now = agent.state.now();
-        if !self.renewing && renew::is_due(agent.state.leaf(), now).unwrap_or(true) {
+        // By the clock of who issued it: on a host whose own is ahead every certificate would be due at once.
+        let due = renew::is_due(agent.state.leaf(), self.clock.now()).unwrap_or(true);
+        if !self.renewing && due {
             match agent.key.certificate_request(&agent.state.name) {
                 Ok(request) => {
                     self.renewing = true;

@@ -173,6 +173,9 @@ pub(crate) enum CertCommand {
         /// Its generation
         #[arg(value_name = "GEN", value_parser = value_parser!(u64).range(1..))]
         generation: u64,
+        /// Also if clients of the roster trust nothing else that is served
+        #[arg(long)]
+        force: bool,
     },
 }
 

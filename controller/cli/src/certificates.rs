@@ -107,11 +107,12 @@ pub(crate) async fn run(
                 Format::Text => screen.line(&shown(&certificate)),
             }
         }
-        CertCommand::Retire { generation } => {
+        CertCommand::Retire { generation, force } => {
             let mut service = CertificateServiceClient::new(session.channel().await?);
             let request = v1::RetireCertificateRequest {
                 request_id: session.request_id.clone(),
                 generation,
+                force,
             };
             let answer = service
                 .retire_certificate(request)

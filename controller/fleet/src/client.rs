@@ -65,31 +65,52 @@ pub enum ClientState {
 pub struct Instances {
     /// The newest.
     pub last: Option<(InstanceId, Incarnation)>,
-    /// The one before it.
-    pub previous: Option<InstanceId>,
+    /// Those before it, newest first.
+    pub earlier: [Option<InstanceId>; 7],
     /// How often one that had been followed by another spoke again: a process that was restarted never does.
-    pub alternations: u8,
+    pub returns: u8,
 }
 
-/// As many alternations make two live copies. Two can be one message that was overtaken: it speaks late, and the newer process speaks after it.
-pub const ALTERNATIONS_OF_COPIES: u8 = 3;
+/// So many returns make live copies. Two can be one message that was overtaken: it speaks late, and the newer process speaks after it.
+pub const RETURNS_OF_COPIES: u8 = 3;
 
 impl Instances {
     /// The record after this process has spoken.
     #[must_use]
     pub fn after(self, instance: InstanceId, incarnation: Incarnation) -> Self {
-        match self.last {
-            Some((last, _)) if last == instance => self,
-            Some((last, _)) if self.previous == Some(instance) => Self {
+        let Some((last, count)) = self.last else {
+            return Self {
                 last: Some((instance, incarnation)),
-                previous: Some(last),
-                alternations: self.alternations.saturating_add(1),
-            },
-            last => Self {
-                last: Some((instance, incarnation)),
-                previous: last.map(|(last, _)| last),
-                alternations: 0,
-            },
+                ..self
+            };
+        };
+        if last == instance {
+            return self;
+        }
+        let came_back = self.earlier.contains(&Some(instance));
+        let mut earlier = [None; 7];
+        let others = self
+            .earlier
+            .into_iter()
+            .filter(|known| *known != Some(instance));
+        for (place, known) in earlier
+            .iter_mut()
+            .zip([Some(last)].into_iter().chain(others))
+        {
+            *place = known;
+        }
+        let returns = if came_back {
+            self.returns.saturating_add(1)
+        } else if incarnation > count {
+            // A restart. Copies of one state begin with the same number.
+            0
+        } else {
+            self.returns
+        };
+        Self {
+            last: Some((instance, incarnation)),
+            earlier,
+            returns,
         }
     }
 
@@ -113,7 +134,9 @@ pub enum Suspicion {
     )]
     AcceptsDecoy,
     /// Its report and the controller's own sight differ.
-    #[error("it reports a handshake that the controller did not see, or saw end otherwise: it does not say what is so, or somebody stands between")]
+    #[error(
+        "it reports a handshake that the controller did not see, or saw end otherwise: it does not say what is so, or somebody stands between"
+    )]
     ContradictsSight,
     /// It says that verification is off although it was never told so.
     #[error("it says that verification is off although its trust document orders verification")]

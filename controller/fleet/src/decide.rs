@@ -93,7 +93,12 @@ pub enum Command {
     /// Take in a server certificate. Its key is on disk already.
     ImportCertificate(Certificate),
     /// Serve an old certificate to nobody any more.
-    RetireCertificate(Generation),
+    RetireCertificate {
+        /// Which.
+        generation: Generation,
+        /// Also if clients are cut off by it.
+        force: bool,
+    },
     /// A certificate is held with its key, and served if it is the one to be served.
     AttestLoaded(Generation),
     /// Start a rotation.
@@ -232,7 +237,7 @@ pub fn decide(fleet: &Fleet, command: Command, now: Timestamp) -> Result<Vec<Eve
             })
         }
         Command::ImportCertificate(certificate) => Ok(import(fleet, certificate)),
-        Command::RetireCertificate(generation) => retire(fleet, generation),
+        Command::RetireCertificate { generation, force } => retire(fleet, generation, force),
         Command::AttestLoaded(generation) => Ok(attest(fleet, generation)),
         Command::StartRotation {
             rotation,
@@ -346,15 +351,17 @@ fn join(fleet: &Fleet, mut joined: Joined, now: Timestamp) -> Result<Vec<Event>,
     let token = fleet
         .token(joined.token)
         .ok_or(Refusal::UnknownToken(joined.token))?;
-    if let Some(known) = fleet
-        .client_by_key(&joined.key)
-        .and_then(|number| fleet.client(number))
+    if let Some(number) = fleet.client_by_key(&joined.key)
+        && let Some(known) = fleet.client(number)
     {
         // The same key asks again: its answer was lost, or its state was. It is who it was, whatever has become of the token.
         return if known.state == ClientState::Decommissioned {
             Err(Refusal::ClientDecommissioned)
         } else {
-            Ok(vec![])
+            Ok(vec![Event::IdentityIssued {
+                client: number,
+                expires_at: joined.identity_expires_at,
+            }])
         };
     }
     if token.revoked {

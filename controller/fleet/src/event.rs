@@ -51,7 +51,7 @@ pub enum Actor {
 pub struct Request {
     /// At most 64 characters.
     pub id: String,
-    /// SHA-256 of the method's name and the request without the id.
+    /// SHA-256 of the method's name and the request.
     pub body: Digest,
 }
 
@@ -67,8 +67,10 @@ pub enum Event {
         /// The client CA's certificate, DER.
         client_ca: Vec<u8>,
     },
-    /// A controller process began: nobody is connected.
+    /// A controller process began: what it holds in memory is to be loaded again.
     ReplicaStarted,
+    /// A request changed nothing, because all was so already. Keeps its id from being used with another body.
+    AlreadySo,
     /// The names and addresses that the controller's certificates must carry.
     ServerNamesSet {
         /// In the order given.

@@ -75,6 +75,17 @@ pub enum Refusal {
     /// Still needed.
     #[error("generation {0} is served or part of a running rotation, and cannot be retired")]
     CertificateInUse(Generation),
+    /// Somebody still needs it.
+    #[error(
+        "{clients} clients of the roster trust nothing that is served but generation {generation}, and could not connect any more; `convoy clients list` \
+         shows which are at risk. Bring them back first, or say --force"
+    )]
+    CutsOff {
+        /// The certificate.
+        generation: Generation,
+        /// How many clients.
+        clients: u64,
+    },
     /// One at a time.
     #[error(
         "rotation {running} is running (phase {phase}); wait for it, or end it with `convoy rotation abort`"
@@ -102,10 +113,10 @@ pub enum Refusal {
         /// How it ended.
         phase: Phase,
     },
-    /// From the swap on there is no way back but another rotation.
+    /// From the swap on there is no way back but a rollback, and then another rotation.
     #[error(
-        "rotation {rotation} is in phase {phase}: from Swapping on it cannot be aborted, because clients may trust the new certificate alone. Let it \
-         end, then put the old certificate back with another rotation: `convoy rotation start --to {from}`"
+        "rotation {rotation} is in phase {phase}, and from Swapping on it cannot be aborted. In Swapping: `convoy rotation rollback`. Later clients may \
+         trust the new certificate alone: let it end, then put the old one back with another rotation, `convoy rotation start --to {from}`"
     )]
     TooLateToAbort {
         /// Which.
@@ -186,6 +197,7 @@ impl Refusal {
             Self::CertificateExpired { .. } => "CERTIFICATE_EXPIRED",
             Self::CertificateNotYetValid { .. } => "CERTIFICATE_NOT_YET_VALID",
             Self::CertificateInUse(_) => "CERTIFICATE_IN_USE",
+            Self::CutsOff { .. } => "CUTS_OFF_CLIENTS",
             Self::RotationRunning { .. } => "ROTATION_RUNNING",
             Self::NoRotationRunning => "NO_ROTATION_RUNNING",
             Self::NoSuchRotation(_) => "ROTATION_UNKNOWN",

@@ -213,6 +213,13 @@ pub enum Duty {
     RefreshTrust,
 }
 
+/// How long after a swap connections under the old certificate are closed, at the latest: 2 ms per client, at least 200 ms and at most 10 s.
+#[must_use]
+pub fn closing_window(clients: u64) -> SignedDuration {
+    let milliseconds = clients.saturating_mul(2).clamp(200, 10_000);
+    SignedDuration::from_millis(i64::try_from(milliseconds).unwrap_or(10_000))
+}
+
 /// Trust documents are issued for so long.
 pub const TRUST_VALIDITY: SignedDuration = SignedDuration::from_hours(365 * 24);
 /// And are issued again when less than this is left and no rotation runs.
@@ -244,12 +251,7 @@ pub fn due(fleet: &Fleet, now: Timestamp) -> Option<Duty> {
 pub fn next_deadline(fleet: &Fleet, now: Timestamp) -> Option<Timestamp> {
     let rotation = fleet.running()?;
     let window = (rotation.phase == Phase::Swapping && rotation.swapped)
-        .then(|| {
-            rotation
-                .swapped_since
-                .checked_add(rotation.options.return_window)
-                .ok()
-        })
+        .then(|| back_by(fleet, rotation))
         .flatten();
     rotation
         .waivers
@@ -289,15 +291,21 @@ fn after_swap(fleet: &Fleet, rotation: &Rotation, now: Timestamp) -> Option<Phas
     if missing == 0 {
         return Some(Phase::Enforcing);
     }
-    let over = rotation
-        .swapped_since
-        .checked_add(rotation.options.return_window)
-        .is_ok_and(|end| now >= end);
+    let over = back_by(fleet, rotation).is_some_and(|end| now >= end);
     match (over, missing <= rotation.max_missing()) {
         (false, _) => None,
         (true, true) => Some(Phase::Enforcing),
         (true, false) => Some(Phase::RolledBack),
     }
+}
+
+/// The end of the return window. It begins when the last connection under the old certificate was to be closed.
+fn back_by(fleet: &Fleet, rotation: &Rotation) -> Option<Timestamp> {
+    rotation
+        .swapped_since
+        .checked_add(closing_window(fleet.roster().len()))
+        .and_then(|closed| closed.checked_add(rotation.options.return_window))
+        .ok()
 }
 
 fn refresh_due(fleet: &Fleet, now: Timestamp) -> bool {

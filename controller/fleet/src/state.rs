@@ -313,6 +313,34 @@ impl Fleet {
         }))
     }
 
+    /// How many clients of the roster, by what they last stated, are served this certificate because they trust nothing newer that is served.
+    #[must_use]
+    pub fn bridged_by(&self, generation: Generation) -> u64 {
+        let served = |client: &Client| {
+            let anchors = self.anchors_of(client.stated?.revision?);
+            self.certificate_for(Some(anchors))
+                .map(|choice| choice.generation)
+        };
+        let clients = self
+            .clients()
+            .filter(|(number, client)| {
+                self.roster.contains(*number) && served(client) == Some(generation)
+            })
+            .count();
+        u64::try_from(clients).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a client, by what it last stated, trusts nothing of the certificate that is served.
+    #[must_use]
+    pub fn is_at_risk(&self, client: &Client) -> bool {
+        let Some(revision) = client.stated.and_then(|stated| stated.revision) else {
+            return false;
+        };
+        self.serving
+            .and_then(|serving| self.certificate(serving))
+            .is_some_and(|serving| !self.anchors_of(revision).contains(&serving.anchor))
+    }
+
     /// Newest last.
     #[must_use]
     pub fn rotations(&self) -> &[Rotation] {

@@ -8,7 +8,7 @@ use convoy_shared::{
 };
 
 use crate::{
-    client::{ALTERNATIONS_OF_COPIES, Client, ClientNumber, ClientState, Suspicion},
+    client::{Client, ClientNumber, ClientState, RETURNS_OF_COPIES, Suspicion},
     event::{Connected, Event, Purpose},
     rotation::{Rotation, Strategy},
     state::Fleet,
@@ -101,6 +101,10 @@ pub fn decide(fleet: &Fleet, number: ClientNumber, statement: Statement) -> Vec<
             }
             Some(_) | None => vec![],
         },
+        // A suspect has shown otherwise while no rotation is about its document.
+        Statement::Confirmed(held, _) if clears_suspicion(fleet, client, held) => {
+            given(number, held, Evidence::Confirmed)
+        }
         Statement::Confirmed(held, generation) => match subject(fleet, client, held, generation) {
             Some((rotation, Purpose::Enforce(_)))
                 if !rotation.confirmed.contains(number) || client.suspicion.is_some() =>
@@ -122,7 +126,7 @@ fn connect(fleet: &Fleet, client: &Client, connected: Connected) -> Vec<Event> {
     let instances = client
         .instances
         .after(connected.instance, connected.incarnation);
-    if client.state == ClientState::Active && instances.alternations >= ALTERNATIONS_OF_COPIES {
+    if client.state == ClientState::Active && instances.returns >= RETURNS_OF_COPIES {
         events.push(Event::ClientDuplicated { client: number });
     } else if backwards {
         events.push(Event::EvidenceCleared { client: number });
@@ -203,6 +207,14 @@ fn rotation_of<'a>(
             fleet.rotation(id).map(|rotation| (rotation, trust.purpose))
         }
     }
+}
+
+fn clears_suspicion(fleet: &Fleet, client: &Client, held: Held) -> bool {
+    client.suspicion.is_some()
+        && client.state == ClientState::Active
+        && fleet
+            .group(&client.group)
+            .is_some_and(|group| group.trust.purpose == Purpose::Steady && group.trust.held == held)
 }
 
 /// The same, if the rotation goes to this generation.

@@ -68,13 +68,18 @@ pub(super) fn owed(fleet: &Fleet, stand: &Stand<'_>) -> Owed {
     {
         return Owed::Nothing;
     }
+    let suspected = record.suspicion.is_some();
     let (Purpose::Prepare(id) | Purpose::Enforce(id)) = trust.purpose else {
-        return Owed::Nothing;
+        // No rotation asks for anything, but a suspect may show otherwise.
+        return if suspected && stand.peer.full {
+            Owed::Check(trust.held, Wanted::Refusal)
+        } else {
+            Owed::Nothing
+        };
     };
     let Some(rotation) = fleet.rotation(id) else {
         return Owed::Nothing;
     };
-    let suspected = record.suspicion.is_some();
     if matches!(trust.purpose, Purpose::Prepare(_)) {
         return match to_prove(rotation, stand.client, suspected) {
             Some(wanted) => Owed::Check(trust.held, wanted),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use convoy_fleet::{client::ClientState, statement::Statement};
+use convoy_fleet::{client::ClientState, rotation::closing_window, statement::Statement};
 use convoy_proto::{
     agent::{read_check_token, read_held, read_trust_ack},
     time::timestamp,
@@ -17,7 +17,7 @@ use jiff::SignedDuration;
 use rand::Rng as _;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tonic::{Status, Streaming};
 
@@ -33,7 +33,6 @@ use crate::{
     keeper::Heads,
     peer::{Identity, Peer},
     sessions::Session,
-    tls::closing_window,
 };
 
 /// How long a client may take to say hello, or to take a message.
@@ -61,7 +60,7 @@ pub(super) async fn run(
     let hello = match timeout(PATIENCE, hello(&mut inbound)).await {
         Ok(Ok(hello)) => hello,
         Ok(Err(refused)) => {
-            drop(outbound.send(Err(refused)).await);
+            drop(timeout(PATIENCE, outbound.send(Err(refused))).await);
             return;
         }
         Err(_) => return,
@@ -82,9 +81,12 @@ pub(super) async fn run(
         not_before: None,
         swap_at: None,
     };
+    // A client that comes too often waits: each session is two entries in the journal.
+    sleep(talk.agents.sessions.too_soon(client)).await;
     let ended = talk.run(hello, &mut inbound).await;
     if let Err(End::Refused(refused)) = ended {
-        drop(talk.outbound.send(Err(refused)).await);
+        // A client that does not read hears nothing.
+        drop(timeout(PATIENCE, talk.outbound.send(Err(refused))).await);
     }
     if talk.session.is_newest() {
         drop(
@@ -156,9 +158,11 @@ impl Talk {
         })
         .await?;
         loop {
+            // Before the state is looked at: what changes from here on wakes the session.
+            let seen = self.heads.borrow_and_update().structure;
             self.conclude().await?;
             self.give_what_is_owed().await?;
-            match self.wake(inbound).await? {
+            match self.wake(inbound, seen).await? {
                 Woken::Said(message) => self.receive(message).await?,
                 Woken::Changed => {}
             }
@@ -192,8 +196,11 @@ impl Talk {
     }
 
     /// Waits for a message, or for something that may change what is owed.
-    async fn wake(&mut self, inbound: &mut Streaming<SessionRequest>) -> Result<Woken, End> {
-        let seen = self.heads.borrow_and_update().structure;
+    async fn wake(
+        &mut self,
+        inbound: &mut Streaming<SessionRequest>,
+        seen: u64,
+    ) -> Result<Woken, End> {
         let timer = [
             self.check.as_ref().map(|check| check.until),
             self.not_before,
@@ -204,12 +211,9 @@ impl Talk {
         .min();
         let heads = &mut self.heads;
         let structure = async {
-            loop {
+            while heads.borrow_and_update().structure == seen {
                 if heads.changed().await.is_err() {
                     std::future::pending::<()>().await;
-                }
-                if heads.borrow_and_update().structure != seen {
-                    break;
                 }
             }
         };
@@ -352,11 +356,12 @@ impl Talk {
         if owed != Owed::ReconnectAfterSwap {
             self.swap_at = None;
         }
+        if !matches!(owed, Owed::Check(..)) {
+            self.check = None;
+            self.not_before = None;
+        }
         match owed {
-            Owed::Nothing => {
-                self.check = None;
-                Ok(())
-            }
+            Owed::Nothing => Ok(()),
             Owed::Farewell => {
                 Err(status::refused(&convoy_fleet::refusal::Refusal::ClientDecommissioned).into())
             }
@@ -385,7 +390,7 @@ impl Talk {
         let now = Instant::now();
         let at = *self.swap_at.get_or_insert_with(|| {
             let window = closing_window(self.agents.keeper.read().roster().len());
-            now + rand::rng().random_range(Duration::ZERO..window)
+            now + window.unsigned_abs().mul_f64(rand::random())
         });
         if now < at {
             return Ok(());

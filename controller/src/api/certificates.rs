@@ -69,13 +69,15 @@ impl CertificateService for Api {
         actor(&request)?;
         let asked = request.into_inner();
         let fleet = self.keeper.read();
-        let all = fleet.certificates().map(|(generation, kept)| {
-            (
-                key(generation.0),
-                view::certificate(&fleet, generation, kept),
-            )
-        });
-        let (certificates, next_page_token) = page(all, asked.page_size, &asked.page_token)?;
+        let all = fleet
+            .certificates()
+            .map(|(generation, kept)| (key(generation.0), (generation, kept)));
+        let (certificates, next_page_token) = page(
+            all,
+            asked.page_size,
+            &asked.page_token,
+            |(generation, kept)| view::certificate(&fleet, generation, kept),
+        )?;
         Ok(Response::new(ListCertificatesResponse {
             certificates,
             next_page_token,
@@ -112,8 +114,11 @@ impl CertificateService for Api {
         let asked = request.into_inner();
         let named = named("RetireCertificate", &asked.request_id, &asked)?;
         let generation = Generation(asked.generation);
-        self.decide(Command::RetireCertificate(generation), actor, named)
-            .await?;
+        let command = Command::RetireCertificate {
+            generation,
+            force: asked.force,
+        };
+        self.decide(command, actor, named).await?;
         Ok(Response::new(RetireCertificateResponse {
             certificate: Some(self.certificate(generation)?),
         }))

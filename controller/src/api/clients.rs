@@ -44,13 +44,13 @@ impl ClientService for Api {
                 (asked.include_decommissioned || client.state != ClientState::Decommissioned)
                     && group.as_ref().is_none_or(|group| client.group == *group)
             })
-            .map(|(number, client)| {
-                (
-                    key(number),
-                    view::client(&fleet, number, client, self.sessions.contains(number)),
-                )
-            });
-        let (clients, next_page_token) = page(all, asked.page_size, &asked.page_token)?;
+            .map(|(number, client)| (key(number), (number, client)));
+        let (clients, next_page_token) = page(
+            all,
+            asked.page_size,
+            &asked.page_token,
+            |(number, client)| view::client(&fleet, number, client, self.sessions.contains(number)),
+        )?;
         Ok(Response::new(ListClientsResponse {
             clients,
             next_page_token,

@@ -43,8 +43,11 @@ impl GroupService for Api {
         let fleet = self.keeper.read();
         let all = fleet
             .groups()
-            .map(|(name, group)| (name.to_string(), view::group(&fleet, name, group)));
-        let (groups, next_page_token) = page(all, asked.page_size, &asked.page_token)?;
+            .map(|(name, group)| (name.to_string(), (name, group)));
+        let (groups, next_page_token) =
+            page(all, asked.page_size, &asked.page_token, |(name, group)| {
+                view::group(&fleet, name, group)
+            })?;
         Ok(Response::new(ListGroupsResponse {
             groups,
             next_page_token,

@@ -12,12 +12,13 @@ const MOST: u32 = 1000;
 /// A page token begins with so many hexadecimal digits of a checksum.
 const SUM: usize = 8;
 
-/// A page of items that come in ascending order of their keys, and the token of the next page.
-pub(super) fn page<T>(
+/// A page of items that come in ascending order of their keys, and the token of the next page. Only the page's items are rendered.
+pub(super) fn page<T, U>(
     items: impl Iterator<Item = (String, T)>,
     size: u32,
     token: &str,
-) -> Result<(Vec<T>, String), Status> {
+    render: impl Fn(T) -> U,
+) -> Result<(Vec<U>, String), Status> {
     if size > MOST {
         return Err(status::invalid(
             "page_size",
@@ -35,7 +36,7 @@ pub(super) fn page<T>(
     let mut last = String::new();
     for (key, item) in rest.by_ref().take(size) {
         last = key;
-        page.push(item);
+        page.push(render(item));
     }
     let next = if rest.next().is_some() {
         sealed(&last)
@@ -73,7 +74,7 @@ mod tests {
         let mut all = Vec::new();
         let mut token = String::new();
         loop {
-            let (page, next) = page(items(), 10, &token)
+            let (page, next) = page(items(), 10, &token, |n| n)
                 .map_err(|s| s.to_string())
                 .expect("a page");
             all.extend(page);
@@ -83,9 +84,9 @@ mod tests {
             token = next;
         }
         assert_eq!(all, (0..25).collect::<Vec<_>>());
-        assert!(page(items(), 1001, "").is_err());
+        assert!(page(items(), 1001, "", |n| n).is_err());
         for made_up in ["zzz", "ü", &key(3_u64), &format!("00000000{}", key(3_u64))] {
-            assert!(page(items(), 10, made_up).is_err(), "{made_up}");
+            assert!(page(items(), 10, made_up, |n| n).is_err(), "{made_up}");
         }
     }
 }

@@ -89,12 +89,15 @@ impl RotationService for Api {
         // Newest first, under keys that stay as more are added.
         let mut numbered: Vec<_> = (0u64..).zip(fleet.rotations()).collect();
         numbered.reverse();
-        let all = numbered.into_iter().map(|(number, rotation)| {
-            let mut seen = view::rotation(&fleet, rotation, &self.sessions, now);
-            seen.missing.clear();
-            (key(u64::MAX - number), seen)
-        });
-        let (rotations, next_page_token) = page(all, asked.page_size, &asked.page_token)?;
+        let all = numbered
+            .into_iter()
+            .map(|(number, rotation)| (key(u64::MAX - number), rotation));
+        let (rotations, next_page_token) =
+            page(all, asked.page_size, &asked.page_token, |rotation| {
+                let mut seen = view::rotation(&fleet, rotation, &self.sessions, now);
+                seen.missing.clear();
+                seen
+            })?;
         Ok(Response::new(ListRotationsResponse {
             rotations,
             next_page_token,

@@ -60,6 +60,17 @@ pub fn failed(reason: &str, message: &str) -> Status {
     with_metadata(Code::FailedPrecondition, reason, message, HashMap::new())
 }
 
+/// Something that was asked for a moment ago.
+#[must_use]
+pub fn too_often(message: &str) -> Status {
+    with_metadata(
+        Code::ResourceExhausted,
+        "TOO_OFTEN",
+        message,
+        HashMap::new(),
+    )
+}
+
 /// Something that must not happen.
 #[must_use]
 pub fn internal(message: &str) -> Status {
@@ -136,6 +147,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::CertificateExpired { .. }
         | Refusal::CertificateNotYetValid { .. }
         | Refusal::CertificateInUse(_)
+        | Refusal::CutsOff { .. }
         | Refusal::RotationRunning { .. }
         | Refusal::NoRotationRunning
         | Refusal::RotationOver { .. }
@@ -190,6 +202,12 @@ pub fn from_keeper(error: &KeeperError) -> Status {
                 HashMap::new(),
             )
         }
+        KeeperError::Unknown => with_metadata(
+            Code::Unavailable,
+            "OUTCOME_UNKNOWN",
+            "it may have happened: the journal fails, and the controller's log says why. Repeat it with the same request_id",
+            HashMap::new(),
+        ),
         KeeperError::Gone => with_metadata(
             Code::Unavailable,
             "STOPPING",

@@ -106,11 +106,16 @@ impl TokenService for Api {
             .tokens()
             .map(|(id, token)| {
                 let key = format!("{:020}-{id}", token.created_at.as_millisecond());
-                (key, view::token(id, token))
+                (key, (id, token))
             })
             .collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
-        let (tokens, next_page_token) = page(all.into_iter(), asked.page_size, &asked.page_token)?;
+        let (tokens, next_page_token) = page(
+            all.into_iter(),
+            asked.page_size,
+            &asked.page_token,
+            |(id, token)| view::token(id, token),
+        )?;
         Ok(Response::new(ListTokensResponse {
             tokens,
             next_page_token,

@@ -91,10 +91,7 @@ pub(super) fn client(
             .suspicion
             .map(|suspicion| suspicion.to_string())
             .unwrap_or_default(),
-        at_risk: !anchors.is_empty()
-            && fleet
-                .certificate_for(Some(anchors))
-                .is_some_and(|choice| choice.bridged),
+        at_risk: fleet.is_at_risk(client),
         served_generation: client.stated.map_or(0, |stated| stated.served.0),
     }
 }

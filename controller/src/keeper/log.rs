@@ -97,6 +97,7 @@ pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
             tracing::debug!(client = named(client), "client disconnected")
         }
         Event::ReplicaStarted
+        | Event::AlreadySo
         | Event::ServerNamesSet { .. }
         | Event::IdentityIssued { .. }
         | Event::ClientsSeen { .. } => {}

@@ -1,7 +1,8 @@
 //! The keeper's own task: it takes message by message, and is the only one that appends and folds. What is asked of it comes from its handle.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
+    mem,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
@@ -19,13 +20,13 @@ use convoy_shared::id::FleetId;
 use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{Heads, KeeperError, Message, log};
 use crate::{
     clock, documents, failpoint,
-    journal::{AppendError, Journal},
+    journal::{AppendError, Cause, Journal},
     keys::FleetKeys,
 };
 
@@ -39,6 +40,8 @@ const PAGE: usize = 1024;
 const REPLICA: &str = "1";
 /// Duties that come with the calendar are looked for so often.
 const LOOK: Duration = Duration::from_secs(3600);
+/// A duty that could not be done is tried again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Reads the journal from its beginning, and starts the task.
 pub(super) async fn start(
@@ -55,7 +58,8 @@ pub(super) async fn start(
         heads: Heads::default(),
         publish,
         inbox,
-        waiting: None,
+        waiting: VecDeque::new(),
+        failed: false,
     };
     worker.catch_up().await?;
     tokio::spawn(worker.run());
@@ -69,7 +73,10 @@ struct Worker {
     heads: Heads,
     publish: watch::Sender<Heads>,
     inbox: mpsc::Receiver<Message>,
-    waiting: Option<Message>,
+    /// What came while a batch was gathered and does not belong to it, in the order in which it came.
+    waiting: VecDeque<Message>,
+    /// A duty could not be done: it is tried again soon, also if nobody says anything.
+    failed: bool,
 }
 
 type Answer = oneshot::Sender<Result<(), KeeperError>>;
@@ -78,7 +85,7 @@ impl Worker {
     async fn run(mut self) {
         loop {
             self.do_duties().await;
-            let message = match self.waiting.take() {
+            let message = match self.waiting.pop_front() {
                 Some(message) => message,
                 None => match self.next_message().await {
                     Next::Message(message) => message,
@@ -121,10 +128,11 @@ impl Worker {
         let deadline = {
             let now = clock::now();
             let fleet = self.read();
+            let look = if self.failed { AGAIN } else { LOOK };
             let wait = rotation::next_deadline(&fleet, now)
                 .and_then(|deadline| Duration::try_from(deadline.duration_since(now)).ok())
-                .unwrap_or(LOOK)
-                .min(LOOK);
+                .unwrap_or(look)
+                .min(look);
             Instant::now() + wait + Duration::from_millis(1)
         };
         tokio::select! {
@@ -135,6 +143,7 @@ impl Worker {
 
     /// Phases that may begin, begin.
     async fn do_duties(&mut self) {
+        self.failed = false;
         loop {
             let due = {
                 let fleet = self.read();
@@ -147,7 +156,7 @@ impl Worker {
             };
             if let Err(error) = self.serve(&command, Actor::Controller, None).await {
                 tracing::error!(%error, "a duty cannot be done; trying again");
-                sleep(Duration::from_secs(1)).await;
+                self.failed = true;
                 return;
             }
         }
@@ -170,6 +179,10 @@ impl Worker {
                 }
                 decide::decide(&fleet, command.clone(), now)?
             };
+            let events = match (&request, events.as_slice()) {
+                (Some(_), []) => vec![Event::AlreadySo],
+                _ => events,
+            };
             match self.save(events, now, actor.clone(), request.clone()).await {
                 Ok(outcome) => return Ok(outcome),
                 // Somebody else was faster: look again.
@@ -184,23 +197,35 @@ impl Worker {
         let mut statements = vec![(client, statement)];
         let mut replies = vec![reply];
         let end = Instant::now() + LINGER;
-        while statements.len() < BATCH {
-            match timeout_at(end, self.inbox.recv()).await {
-                Ok(Some(Message::Statement {
+        // A client that says two things at once waits for itself, not everybody for it. What was set aside earlier comes first, so that a
+        // client's statements stay in order.
+        let mut aside = mem::take(&mut self.waiting);
+        let mut closed = false;
+        while !closed && statements.len() < BATCH {
+            let next = match aside.pop_front() {
+                Some(message) => message,
+                None => match timeout_at(end, self.inbox.recv()).await {
+                    Ok(Some(message)) => message,
+                    Ok(None) | Err(_) => break,
+                },
+            };
+            match next {
+                Message::Statement {
                     client,
                     statement,
                     reply,
-                })) if clients.insert(client) => {
+                } if clients.insert(client) => {
                     statements.push((client, statement));
                     replies.push(reply);
                 }
-                Ok(Some(other)) => {
-                    self.waiting = Some(other);
-                    break;
+                other => {
+                    closed =
+                        !matches!(other, Message::Statement { .. }) || self.waiting.len() >= BATCH;
+                    self.waiting.push_back(other);
                 }
-                Ok(None) | Err(_) => break,
             }
         }
+        self.waiting.append(&mut aside);
         let saved = loop {
             let events: Vec<Event> = {
                 let fleet = self.read();
@@ -260,10 +285,15 @@ impl Worker {
         if let Some(phase) = phase {
             failpoint::hold(&format!("decided.{phase}")).await;
         }
-        let number = self
+        let appended = self
             .journal
             .append(self.heads.entry, encode_entry(&entry))
-            .await?;
+            .await;
+        let number = match appended {
+            Ok(number) => number,
+            Err(AppendError::Storage(cause)) => return self.find_out(&entry, cause).await,
+            Err(error) => return Err(error.into()),
+        };
         if let Some(phase) = phase {
             failpoint::hold(&format!("saved.{phase}")).await;
         }
@@ -271,11 +301,25 @@ impl Worker {
         if let Some(phase) = phase {
             failpoint::hold(&format!("entered.{phase}")).await;
         }
-        Ok(entry
-            .events
-            .iter()
-            .rev()
-            .find_map(convoy_fleet::state::outcome))
+        Ok(outcome_of(&entry))
+    }
+
+    /// An append that failed may have happened all the same: nobody else writes, so that an entry that is there is the one.
+    async fn find_out(
+        &mut self,
+        entry: &Entry,
+        cause: Cause,
+    ) -> Result<Option<Outcome>, KeeperError> {
+        tracing::error!(%cause, "the journal failed; looking whether the entry is there");
+        let before = self.heads.entry;
+        match self.catch_up().await {
+            Ok(()) if self.heads.entry > before => Ok(outcome_of(entry)),
+            Ok(()) => Err(AppendError::Storage(cause).into()),
+            Err(error) => {
+                tracing::error!(%error, "the journal cannot be read either");
+                Err(KeeperError::Unknown)
+            }
+        }
     }
 
     fn fleet_id(&self, events: &[Event]) -> Option<FleetId> {
@@ -340,6 +384,14 @@ enum Next {
     Closed,
 }
 
+fn outcome_of(entry: &Entry) -> Option<Outcome> {
+    entry
+        .events
+        .iter()
+        .rev()
+        .find_map(convoy_fleet::state::outcome)
+}
+
 fn phase_entered(entry: &Entry) -> Option<rotation::Phase> {
     entry.events.iter().find_map(|event| match event {
         Event::PhaseEntered { phase, .. } => Some(*phase),
@@ -353,6 +405,7 @@ const fn is_structural(event: &Event) -> bool {
     !matches!(
         event,
         Event::ClientJoined(_)
+            | Event::AlreadySo
             | Event::IdentityIssued { .. }
             | Event::ClientConnected(_)
             | Event::ClientDisconnected { .. }

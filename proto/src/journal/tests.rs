@@ -23,7 +23,8 @@ use crate::documents::encode_root;
 fn following(event: &Event) -> Option<Event> {
     Some(match event {
         Event::FleetFounded { .. } => Event::ReplicaStarted,
-        Event::ReplicaStarted => Event::ServerNamesSet {
+        Event::ReplicaStarted => Event::AlreadySo,
+        Event::AlreadySo => Event::ServerNamesSet {
             names: vec!["a.example".to_owned(), "::1".to_owned()],
         },
         Event::ServerNamesSet { .. } => Event::GroupCreated { group: group() },

@@ -49,7 +49,11 @@ fn next_generation(fleet: &Fleet) -> Generation {
         .map_or(Generation(1), |(generation, _)| generation.next())
 }
 
-pub(super) fn retire(fleet: &Fleet, generation: Generation) -> Result<Vec<Event>, Refusal> {
+pub(super) fn retire(
+    fleet: &Fleet,
+    generation: Generation,
+    force: bool,
+) -> Result<Vec<Event>, Refusal> {
     let kept = fleet
         .certificate(generation)
         .ok_or(Refusal::NoSuchGeneration(generation))?;
@@ -58,6 +62,13 @@ pub(super) fn retire(fleet: &Fleet, generation: Generation) -> Result<Vec<Event>
         .is_some_and(|rotation| [rotation.from, rotation.to].contains(&generation));
     if fleet.serving() == Some(generation) || in_rotation {
         return Err(Refusal::CertificateInUse(generation));
+    }
+    let clients = fleet.bridged_by(generation);
+    if clients > 0 && !force && !kept.retired {
+        return Err(Refusal::CutsOff {
+            generation,
+            clients,
+        });
     }
     Ok(if kept.retired {
         vec![]

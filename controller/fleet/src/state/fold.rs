@@ -73,7 +73,7 @@ impl Fleet {
             }
             Event::ServerNamesSet { names } => self.server_names.clone_from(names),
             // A group exists from the publication of its trust on: there is none without.
-            Event::GroupCreated { .. } => {}
+            Event::GroupCreated { .. } | Event::AlreadySo => {}
             Event::TokenCreated {
                 token,
                 group,
@@ -510,6 +510,7 @@ pub fn outcome(event: &Event) -> Option<Outcome> {
         }
         Event::FleetFounded { .. }
         | Event::ReplicaStarted
+        | Event::AlreadySo
         | Event::ServerNamesSet { .. }
         | Event::ClientJoined(_)
         | Event::IdentityIssued { .. }

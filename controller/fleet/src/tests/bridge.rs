@@ -82,7 +82,10 @@ fn a_retired_certificate_is_not_bridged() {
     let (mut world, mut hosts) = World::at(Phase::Completed, Strategy::Overlap, 1);
     world.start(Strategy::Overlap);
     world.drive(&mut hosts, Phase::Completed);
-    world.does(Command::RetireCertificate(Generation(1)));
+    world.does(Command::RetireCertificate {
+        generation: Generation(1),
+        force: true,
+    });
     assert_eq!(shown(&world, &[1]), (3, false));
     assert_eq!(shown(&world, &[1, 2]), (2, true));
 }
@@ -155,4 +158,30 @@ fn an_import_that_is_repeated_makes_no_generation() {
         world.fleet.anchor(Generation(4)).map(|a| a.number),
         Some(AnchorNumber(1))
     );
+}
+
+#[test]
+fn a_certificate_is_not_retired_while_clients_need_it() {
+    // Given a client that was waived, and trusts the old certificate alone,
+    let (mut world, mut hosts) = World::at(Phase::Preparing, Strategy::Overlap, 2);
+    let away = hosts.pop().expect("two");
+    world.state(away.number, Statement::Disconnected);
+    let waiver = world.waive(away.number, DAY);
+    world.does(waiver);
+    world.drive(&mut hosts, Phase::Completed);
+    assert!(world.fleet.is_at_risk(world.client(&away)));
+
+    // then the old certificate is retired by force only, and it stays at risk.
+    let retire = |force| Command::RetireCertificate {
+        generation: Generation(1),
+        force,
+    };
+    assert!(matches!(
+        world.refuses(retire(false)),
+        Refusal::CutsOff { clients: 1, .. }
+    ));
+    world.does(retire(true));
+    assert_eq!(world.does(retire(false)), [], "said again");
+    assert!(world.fleet.is_at_risk(world.client(&away)));
+    assert!(!world.fleet.is_at_risk(world.client(&hosts[0])));
 }

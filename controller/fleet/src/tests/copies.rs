@@ -121,3 +121,42 @@ fn copies_with_growing_numbers_are_noticed_too() {
     }
     assert_eq!(world.client(&host).state, ClientState::Duplicated);
 }
+
+#[test]
+fn any_number_of_copies_is_found() {
+    for copies in [2, 3, 5, 8] {
+        // Given copies of one state, each started once,
+        let mut world = World::new();
+        let host = world.host();
+        world.connect(&host);
+        let hosts: Vec<Host> = (0..copies)
+            .map(|_| {
+                let mut copy = host.clone();
+                world.reboot(&mut copy);
+                copy
+            })
+            .collect();
+        // when they speak in turn, then they are found within three turns and a bit.
+        for _ in 0..4 {
+            for copy in &hosts {
+                world.connect(copy);
+            }
+        }
+        assert_eq!(
+            world.client(&host).state,
+            ClientState::Duplicated,
+            "{copies} copies"
+        );
+    }
+}
+
+#[test]
+fn restarts_are_no_copies_however_many() {
+    let mut world = World::new();
+    let mut host = world.host();
+    for _ in 0..50 {
+        world.reboot(&mut host);
+        world.connect(&host);
+    }
+    assert_eq!(world.client(&host).state, ClientState::Active);
+}

@@ -164,12 +164,18 @@ fn a_session_on_the_old_certificate_is_not_back() {
     assert_eq!(world.missing(), Vec::<u32>::new());
 }
 
+/// From the attested swap: first the old connections are closed, then their clients have the return window.
+fn window_of(world: &World) -> SignedDuration {
+    let closing = crate::rotation::closing_window(world.fleet.roster().len());
+    RotationOptions::default().return_window + closing
+}
+
 #[test]
 fn a_few_who_stay_away_do_not_stop_it() {
     let (mut world, hosts) = swapping(3, None);
     world.connect(&hosts[0]);
     world.connect(&hosts[1]);
-    let window = RotationOptions::default().return_window;
+    let window = window_of(&world);
     assert_eq!(
         crate::rotation::next_deadline(&world.fleet, world.now),
         Some(world.now + window)
@@ -190,7 +196,7 @@ fn when_too_many_stay_away_the_old_certificate_is_served_again() {
             world.connect(host);
         }
         assert_eq!(world.serving(), 2);
-        world.pass(RotationOptions::default().return_window);
+        world.pass(window_of(&world));
         world.settle();
         assert_eq!((world.phase(), world.serving()), (Phase::RolledBack, 1));
         assert_eq!(world.published(), (Mode::Verify, vec![1]));

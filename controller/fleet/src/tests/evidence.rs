@@ -271,3 +271,25 @@ fn evidence_of_a_rotation_is_none_in_the_next() {
     assert_eq!((world.counts(), world.missing()), ([0; 4], vec![0, 1]));
     world.drive(&mut hosts, Phase::Completed);
 }
+
+#[test]
+fn a_suspect_can_show_otherwise_while_no_rotation_runs() {
+    let mut world = World::new();
+    let host = world.host();
+    world.connect(&host);
+    world.state(host.number, Statement::Suspected(Suspicion::AcceptsDecoy));
+    assert!(world.client(&host).suspicion.is_some());
+    // About another document it shows nothing.
+    let mut other = host.held;
+    other.revision = other.revision.next();
+    let generation = Generation(1);
+    world.state(host.number, Statement::Confirmed(other, generation));
+    assert!(world.client(&host).suspicion.is_some());
+    world.state(host.number, Statement::Confirmed(host.held, generation));
+    assert!(world.client(&host).suspicion.is_none());
+    assert_eq!(
+        world.state(host.number, Statement::Confirmed(host.held, generation)),
+        [],
+        "said again"
+    );
+}

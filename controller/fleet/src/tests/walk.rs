@@ -175,7 +175,10 @@ impl Walk {
             4 => self.world.waive(client, HOUR),
             5 => Command::Resolve(client),
             6 if self.dice.one_in(6) => Command::Decommission(client),
-            7 if self.nobody_needs(generation) => Command::RetireCertificate(generation),
+            7 if self.nobody_needs(generation) => Command::RetireCertificate {
+                generation,
+                force: true,
+            },
             8 => Command::ImportCertificate(
                 self.world
                     .certificate(&format!("certificate {}", self.dice.below(6))),
