@@ -379,8 +379,12 @@ fn retiring_the_old_certificate_ends_the_bridge() {
     fleet.ok(&["rotation", "waive", "two", "--reason", "r", "--until", "1h"]);
     fleet.await_phase("Completed");
 
-    // when it is over and the old certificate is retired,
-    fleet.ok(&["cert", "retire", "1"]);
+    assert_eq!(fleet.client("two")["at_risk"], true);
+
+    // when it is over and the old certificate is retired, which asks for force,
+    let said = fleet.convoy(&["cert", "retire", "1"]);
+    assert!(said.failed(1).contains("[CUTS_OFF_CLIENTS]"));
+    fleet.ok(&["cert", "retire", "1", "--force"]);
     assert_eq!(fleet.json(&["cert", "show", "1"])["state"], "retired");
     let said = fleet.convoy(&["cert", "retire", "2"]);
     assert!(said.failed(1).contains("[CERTIFICATE_IN_USE]"));

@@ -15,7 +15,7 @@ use crate::{fleet::Fleet, puppet::Puppet};
 
 const UNKNOWN: &str = "a trust document that was never published to it";
 const GULLIBLE: &str = "it accepts any certificate";
-const CONTRADICTS: &str = "a handshake that the controller saw end otherwise";
+const CONTRADICTS: &str = "a handshake that the controller did not see";
 const OFF: &str = "it says that verification is off";
 
 /// A rotation whose gate A waits for the client `liar`, of whose identity a puppet makes use.

@@ -77,8 +77,8 @@ pub enum Refusal {
     CertificateInUse(Generation),
     /// Somebody still needs it.
     #[error(
-        "{clients} clients of the roster trust nothing that is served but generation {generation}, and could not connect any more; `convoy clients list` \
-         shows which are at risk. Bring them back first, or say --force"
+        "some clients of the roster ({clients}) trust nothing that is served but generation {generation}, and could not connect any more; `convoy clients \
+         show` says who is at risk. Bring them back first, or say --force"
     )]
     CutsOff {
         /// The certificate.
