@@ -9,6 +9,9 @@ pub mod time;
 pub mod v1 {
     #![allow(
         missing_docs,
+        rustdoc::invalid_html_tags,
+        rustdoc::broken_intra_doc_links,
+        rustdoc::bare_urls,
         clippy::all,
         clippy::allow_attributes_without_reason,
         clippy::as_conversions,

@@ -23,7 +23,7 @@ use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
 use tower::service_fn;
 
-use crate::fleet::{Curious, Fleet};
+use crate::{curious::Curious, fleet::Fleet};
 
 /// The local socket.
 pub(crate) async fn local(fleet: &Fleet) -> Channel {

@@ -5,7 +5,10 @@ use std::{fs, path::PathBuf};
 use convoy_controller::journal::{Journal as _, redb::RedbJournal};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
-use crate::fleet::{Fleet, Said, certificate_seen};
+use crate::{
+    curious::certificate_seen,
+    fleet::{Fleet, Said},
+};
 
 const AGENTS: [&str; 3] = ["one", "two", "three"];
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fleet::{Fleet, certificate_seen};
+use crate::{curious::certificate_seen, fleet::Fleet};
 
 /// The names in a list of clients.
 fn names(list: &Value, key: &str) -> Vec<String> {

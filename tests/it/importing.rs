@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use crate::fleet::{Fleet, Said, certificate_seen};
+use crate::{
+    curious::certificate_seen,
+    fleet::{Fleet, Said},
+};
 
 fn data(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -5,7 +5,8 @@ use convoy_proto::v1::{session_request, session_response};
 use convoy_shared::{ack::HandshakeOutcome, label::Label};
 
 use crate::{
-    fleet::{Fleet, certificate_seen},
+    curious::certificate_seen,
+    fleet::Fleet,
     puppet::Puppet,
     road::{Interceptor, Road, Rule, by_way_of},
 };

@@ -8,6 +8,7 @@
 mod attacks;
 mod calls;
 mod crashes;
+mod curious;
 mod errors;
 mod fleet;
 mod forged;

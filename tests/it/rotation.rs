@@ -1,6 +1,6 @@
 //! A rotation from beginning to end, as an operator sees it.
 
-use crate::fleet::{Fleet, certificate_seen};
+use crate::{curious::certificate_seen, fleet::Fleet};
 
 /// What every completed rotation must show.
 fn completes(strategy: &str) {

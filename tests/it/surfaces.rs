@@ -15,7 +15,10 @@ use x509_parser::{
     x509::X509Version,
 };
 
-use crate::fleet::{Fleet, PROGRAM, Said, certificate_seen};
+use crate::{
+    curious::certificate_seen,
+    fleet::{Fleet, PROGRAM, Said},
+};
 
 /// A controller that is started with these arguments alone, and killed in the end.
 struct Alone(Option<Child>);
