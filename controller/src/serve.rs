@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use convoy_fleet::{decide::Command, event::Actor};
 use convoy_proto::v1::agent_service_server::AgentServiceServer;
 use convoy_shared::id::FleetId;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
@@ -164,12 +164,16 @@ fn check_clock(keeper: &Keeper, accepted: bool) -> anyhow::Result<()> {
     let now = clock::now();
     let last = keeper.read().last_time();
     match last {
-        Some(last) if now.duration_since(last) > CLOCK_JUMP && !accepted => anyhow::bail!(
+        Some(last) if has_jumped(last, now) && !accepted => anyhow::bail!(
             "the clock says {now:.0}, and the newest journal entry is of {last:.0}: more than 90 days before. Agents would remember a wrong \
              time for good. If the clock is right, start once with --accept-clock; else set it"
         ),
         Some(_) | None => Ok(()),
     }
+}
+
+fn has_jumped(last: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(last) > CLOCK_JUMP
 }
 
 /// Begins a fleet: keys are on disk already, and everything else is one entry.
@@ -246,4 +250,22 @@ async fn stopped() -> std::io::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_has_jumped_ahead_is_not_believed() {
+        let last = Timestamp::constant(1_800_000_000, 0);
+        assert!(!has_jumped(last, last));
+        assert!(!has_jumped(last, last + CLOCK_JUMP));
+        assert!(has_jumped(
+            last,
+            last + CLOCK_JUMP + SignedDuration::from_secs(1)
+        ));
+        // One that was set back is: nothing in the past is remembered.
+        assert!(!has_jumped(last, Timestamp::UNIX_EPOCH));
+    }
 }

@@ -70,7 +70,8 @@ impl Sessions {
         let now = Instant::now();
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         let until = paid.entry(client).or_insert(now);
-        *until = (*until).max(now) + EVERY;
+        // However often it has come, it waits no longer than for a burst to be paid for.
+        *until = ((*until).max(now) + EVERY).min(now + EVERY * (BURST * 2));
         until.saturating_duration_since(now + EVERY * BURST)
     }
 

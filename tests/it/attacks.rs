@@ -1,6 +1,6 @@
 //! Somebody stands between agents and the controller, or in its place: real TLS, real relaying, and no obedience.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use convoy_agent::{tls::Tls, verifier::Policy};
@@ -37,7 +37,7 @@ fn a_token_that_leads_to_a_man_in_the_middle_admits_nobody() {
 
     // when a host joins with it,
     let said = fleet
-        .try_join("one", &by_way_of(road.address, &token))
+        .try_join("one", &by_way_of(&[road.address], &token))
         .failed(1);
 
     // then it says who is there, and has sent him nothing but a nonce: no token, no key, no request;
@@ -68,7 +68,7 @@ fn with_verification_on_a_man_in_the_middle_is_refused_in_the_handshake() {
     let mut fleet = Fleet::start();
     let road = Road::to(fleet.agents_addr());
     let token = fleet.ok(&["token", "create"]);
-    fleet.join("one", &by_way_of(road.address, &token));
+    fleet.join("one", &by_way_of(&[road.address], &token));
     fleet.run("one");
     fleet.await_connected(&["one"]);
     let stranger = Tls::stranger(Policy::AcceptAny).expect("TLS");
@@ -96,10 +96,17 @@ fn with_verification_on_a_man_in_the_middle_is_refused_in_the_handshake() {
 
 /// A fleet whose client `victim` comes by a road, and has verification off: the rotation waits for the client `late`.
 fn switched_off(more: &[&str]) -> (Fleet, Road, String) {
+    switched_off_with(more, |road, token, _| by_way_of(&[road], token))
+}
+
+fn switched_off_with(
+    more: &[&str],
+    way: impl FnOnce(SocketAddr, &str, SocketAddr) -> String,
+) -> (Fleet, Road, String) {
     let mut fleet = Fleet::start();
     let road = Road::to(fleet.agents_addr());
     let token = fleet.ok(&["token", "create", "--uses", "3"]);
-    fleet.join("victim", &by_way_of(road.address, &token));
+    fleet.join("victim", &way(road.address, &token, fleet.agents_addr()));
     fleet.join("late", &token);
     for name in more {
         fleet.join(name, &token);
@@ -230,6 +237,31 @@ fn with_verification_off_a_forged_controller_is_not_obeyed() {
     fleet.run("late");
     fleet.await_phase("Completed");
     fleet.assert_no_orphans(&["victim", "late"]);
+}
+
+#[test]
+fn who_sits_on_one_road_does_not_keep_a_client_from_another() {
+    // Given a client whose verification is off, with two roads to the controller, and a forged controller at the end of the first,
+    let (mut fleet, road, _) = switched_off_with(&[], |road, token, controller| {
+        by_way_of(&[road, controller], token)
+    });
+    fleet.switch_off("victim");
+    let puppet = Puppet::of(&fleet, "victim");
+    let talk = puppet.open();
+    let welcome = talk.welcome.clone().expect("a welcome");
+    talk.close();
+    let forged = Forged::start(puppet.state.clone(), welcome);
+    road.lead(Rule::Pass(forged.address));
+
+    // when the client comes back, then it meets the forged one, and goes on to the second road;
+    fleet.run("victim");
+    fleet.await_connected(&["victim"]);
+    assert!(!forged.told().is_empty());
+
+    // and the rotation completes although the first stays as it is.
+    fleet.run("late");
+    fleet.await_phase("Completed");
+    assert_eq!(fleet.client("victim")["evidence"], "confirmed");
 }
 
 /// Trust, root and the proof of the controller are as they were, and the log says why.

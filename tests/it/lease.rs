@@ -18,7 +18,7 @@ fn switched_off() -> (Fleet, Road) {
     let mut fleet = Fleet::start();
     let road = Road::to(fleet.agents_addr());
     let token = fleet.ok(&["token", "create", "--uses", "2"]);
-    fleet.join("kept", &by_way_of(road.address, &token));
+    fleet.join("kept", &by_way_of(&[road.address], &token));
     fleet.join("late", &token);
     fleet.run("kept");
     fleet.await_connected(&["kept"]);

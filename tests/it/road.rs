@@ -162,10 +162,10 @@ impl Interceptor {
     }
 }
 
-/// The same token, with this as the controller's only address.
-pub(crate) fn by_way_of(road: SocketAddr, token: &str) -> String {
+/// The same token, with these as the controller's only addresses.
+pub(crate) fn by_way_of(roads: &[SocketAddr], token: &str) -> String {
     let mut token: JoinToken = token.parse().expect("a token");
-    token.addresses = vec![road.to_string()];
+    token.addresses = roads.iter().map(SocketAddr::to_string).collect();
     token.to_secret_string().to_string()
 }
 

@@ -83,6 +83,9 @@ pub(super) async fn run(
     };
     // A client that comes too often waits: each session is two entries in the journal.
     sleep(talk.agents.sessions.too_soon(client)).await;
+    if !talk.session.is_newest() {
+        return;
+    }
     let ended = talk.run(hello, &mut inbound).await;
     if let Err(End::Refused(refused)) = ended {
         // A client that does not read hears nothing.
