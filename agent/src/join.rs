@@ -149,7 +149,9 @@ pub enum ReachError {
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The folder belongs to a client.
-    #[error("already joined as {0}; use another --state-dir")]
+    #[error(
+        "already joined as {0}: start it with `convoy-agent run`. To make a second client of this host, use another --state-dir"
+    )]
     Already(ClientId),
     /// A name that nobody could read.
     #[error(

@@ -1,5 +1,6 @@
 //! The agent's life: session after session, however long the controller is away. What happens in one is decided elsewhere.
 
+use convoy_shared::trust::ModeInForce;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -100,7 +101,11 @@ fn weigh(agent: &Agent, outcome: &Outcome) -> Option<(Ended, std::time::Duration
             tracing::info!(%client, "the controller ended the session");
             Some((Ended::Orderly, zero))
         }
-        Err(SessionError::Refused(refusal)) if refusal.is_unwanted() => {
+        // Believed only from a peer whose certificate was verified: while verification is off, anybody could send a client away.
+        Err(SessionError::Refused(refusal))
+            if refusal.is_unwanted()
+                && agent.state.mode(agent.state.now()) == ModeInForce::Verify =>
+        {
             tracing::error!(%client, %refusal, "the controller does not want this client; will ask again seldom");
             Some((Ended::Unwanted, zero))
         }

@@ -160,6 +160,13 @@ impl Agents {
                 return Err(status::refused(&Refusal::UnknownToken(token_id)));
             }
         }
+        // Who asks again and again is given a certificate again and again, each an entry in the journal.
+        let known = self.keeper.read().client_by_key(&asked.key());
+        if known.is_some_and(|client| !self.sessions.too_soon(client).is_zero()) {
+            return Err(status::too_often(
+                "this host has joined many times in a moment; wait a minute",
+            ));
+        }
         let now = clock::now();
         let command = Command::Join {
             token: token_id,
@@ -221,10 +228,12 @@ impl Agents {
             client: identity.client,
             expires_at: now.checked_add(self.identity_validity).unwrap_or(now),
         };
-        self.keeper
-            .command(command, Actor::Clients, None)
-            .await
-            .map_err(|error| status::from_keeper(&error))?;
+        if let Err(error) = self.keeper.command(command, Actor::Clients, None).await {
+            // It was not renewed: it may ask again at once.
+            let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+            renewed.remove(&identity.client);
+            return Err(status::from_keeper(&error));
+        }
         tracing::info!(client = %identity.id, "identity renewed");
         Ok(RenewIdentityResponse { certificates })
     }

@@ -33,9 +33,14 @@ impl Folder {
             .map_err(failed)?;
         let mode = fs::metadata(path).map_err(failed)?.mode() & 0o777;
         if mode & 0o077 != 0 {
-            return Err(FolderError::Open {
-                path: path.to_owned(),
-                mode,
+            let path = path.to_owned();
+            // Only what is a controller's is to be closed: others may need to look into another folder.
+            let ours = path.join("journal.redb").exists()
+                || fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());
+            return Err(if ours {
+                FolderError::Open { path, mode }
+            } else {
+                FolderError::Foreign { path, mode }
             });
         }
         let lock = OpenOptions::new()
@@ -72,6 +77,16 @@ impl Folder {
             .mode(0o700)
             .create(&path)
             .map_err(|source| FolderError::Io { path, source })
+    }
+
+    /// Whether nothing is in a folder inside.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn is_empty(&self, name: &str) -> Result<bool, FolderError> {
+        let path = self.join(name);
+        let mut entries = fs::read_dir(&path).map_err(|source| FolderError::Io { path, source })?;
+        Ok(entries.next().is_none())
     }
 
     /// Writes a file of mode 0600 so that after a crash either the old or the new content is there, whole.
@@ -137,6 +152,14 @@ pub enum FolderError {
         /// Its permissions.
         mode: u32,
     },
+    /// Something else lives there.
+    #[error("{path} has mode {mode:03o} and is no folder of a controller; give another --data-dir")]
+    Foreign {
+        /// What.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// As the operating system says.
     #[error("{path}")]
     Io {
@@ -161,6 +184,11 @@ mod tests {
         assert!(matches!(Folder::lock(&path), Err(FolderError::Taken(_))));
         drop(folder);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+        assert!(matches!(
+            Folder::lock(&path),
+            Err(FolderError::Foreign { mode: 0o755, .. })
+        ));
+        fs::write(path.join("journal.redb"), b"").expect("written");
         assert!(matches!(
             Folder::lock(&path),
             Err(FolderError::Open { mode: 0o755, .. })

@@ -24,6 +24,8 @@ use crate::{
     keys::FleetKeys,
 };
 
+pub use worker::Unstarted;
+
 /// What may wait for the keeper.
 const QUEUE: usize = 8192;
 
@@ -60,23 +62,24 @@ enum Message {
 }
 
 impl Keeper {
-    /// Reads the journal from its beginning and starts the keeper.
+    /// Reads the journal from its beginning. Nothing is decided or appended before the second of the pair is started.
     ///
     /// # Errors
     /// If the journal is damaged or was written by a newer version.
-    pub async fn start(
+    pub async fn open(
         journal: Arc<dyn Journal>,
         keys: Arc<FleetKeys>,
-    ) -> Result<Self, KeeperError> {
+    ) -> Result<(Self, Unstarted), KeeperError> {
         let state = Arc::new(RwLock::new(Fleet::default()));
         let (publish, heads) = watch::channel(Heads::default());
         let (messages, inbox) = mpsc::channel(QUEUE);
-        worker::start(journal, keys, Arc::clone(&state), publish, inbox).await?;
-        Ok(Self {
+        let unstarted = Unstarted::open(journal, keys, Arc::clone(&state), publish, inbox).await?;
+        let keeper = Self {
             messages,
             state,
             heads,
-        })
+        };
+        Ok((keeper, unstarted))
     }
 
     /// The state, to be looked at and let go at once: the keeper waits for readers.

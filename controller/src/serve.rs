@@ -70,18 +70,27 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let names = args.server_names();
     let folder = Arc::new(Folder::lock(&args.data_dir)?);
     raise_limits();
-    // Keys are there before the journal is, so that a journal without its keys has lost them.
+    // Keys are there before the journal is, so that a journal without its keys has lost them; and a server's key comes after it, so that keys
+    // without a journal have lost that.
     let journal = folder.join("journal.redb");
-    let keys = Arc::new(FleetKeys::open(&folder, !journal.exists())?);
+    let first = !journal.exists();
+    let keys = Arc::new(FleetKeys::open(&folder, first)?);
+    anyhow::ensure!(
+        !first || folder.is_empty("keys/server")?,
+        "{} holds the keys of a fleet, and no journal.redb; put it back from a backup, or give an empty folder",
+        args.data_dir.display()
+    );
     let journal = Arc::new(RedbJournal::open(journal)?);
-    let keeper = Keeper::start(journal, Arc::clone(&keys)).await?;
-    if keeper.read().founded().is_none() {
-        found(&keeper, &folder, &keys, &names).await?;
-    }
+    let (keeper, unstarted) = Keeper::open(journal, Arc::clone(&keys)).await?;
     if let Some(founded) = keeper.read().founded() {
         keys.check(founded)?;
     }
+    // Before anything is decided by that clock.
     check_clock(&keeper, args.accept_clock)?;
+    unstarted.start();
+    if keeper.read().founded().is_none() {
+        found(&keeper, &folder, &keys, &names).await?;
+    }
     warn_of_names(&keeper, &names);
     let start = Command::StartReplica {
         server_names: names,

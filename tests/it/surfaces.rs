@@ -369,3 +369,41 @@ fn exit_codes_say_done_error_or_usage() {
         fleet.run_program(program, args).failed(2);
     }
 }
+
+#[test]
+fn a_folder_that_has_lost_its_journal_or_a_key_is_refused_and_nothing_is_made_anew() {
+    // Given a fleet with a client, and its controller stopped,
+    let mut fleet = Fleet::with_agents(&["one"]);
+    fleet.kill_controller();
+
+    for (lost, why) in [
+        ("journal.redb", "no journal.redb"),
+        ("keys/policy.seed", "keys/policy.seed is missing"),
+        ("keys/client-ca.pem", "keys/client-ca.pem is missing"),
+        ("keys/token.seed", "keys/token.seed is missing"),
+    ] {
+        // when a file is missing, then it does not start, says which, and makes none;
+        let (file, aside) = (fleet.data_dir().join(lost), fleet.path("aside"));
+        fs::rename(&file, &aside).expect("moved");
+        let data_dir = fleet.data_dir();
+        let said = fleet.run_program(
+            "convoy-controller",
+            &[
+                "--data-dir",
+                data_dir.to_str().expect("UTF-8"),
+                "--agents-addr",
+                "127.0.0.1:0",
+                "--api-addr",
+                "127.0.0.1:0",
+            ],
+        );
+        let error = said.failed(1);
+        assert!(error.contains(why), "{lost}: {error}");
+        assert!(!file.exists(), "{lost} was made anew");
+        fs::rename(&aside, &file).expect("put back");
+    }
+
+    // and when all are back, so is the client.
+    fleet.start_controller();
+    fleet.await_connected(&["one"]);
+}

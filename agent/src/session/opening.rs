@@ -45,7 +45,10 @@ pub(super) async fn open(agent: &mut Agent) -> Result<Session, SessionError> {
     for address in agent.state.addresses.clone() {
         match open_at(agent, &address, now, mode).await {
             Ok(session) => return Ok(session),
-            Err(Unopened::NoLink(error)) => no_link.push((address, error)),
+            Err(Unopened::NoLink(error)) => {
+                tracing::debug!(client = %agent.state.client_id, %address, error = told(&error), "no connection here");
+                no_link.push((address, error));
+            }
             Err(Unopened::Session(error)) => {
                 tracing::warn!(client = %agent.state.client_id, %address, error = told(&error), "no session here");
                 // Somebody who stands in between is worth more words than one who is silent.
@@ -145,7 +148,7 @@ async fn dial(
                 %address,
                 %rejected,
                 fingerprint = tls.verifier().seen().map(|seen| tracing::field::display(seen.fingerprint)),
-                "refused the server's certificate"
+                "refused the server's certificate; if this lasts, ask the controller's operator whether the certificate that this client knows was retired"
             );
         }
         Unopened::NoLink(error)

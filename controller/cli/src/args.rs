@@ -127,7 +127,7 @@ pub(crate) enum ClientsCommand {
         #[command(flatten)]
         which: WhichClient,
     },
-    /// Ends the state `duplicated` after one of the copies was removed
+    /// Counts a client again: after one of its copies was removed, or its host was looked at
     Resolve {
         #[command(flatten)]
         which: WhichClient,

@@ -26,6 +26,8 @@ pub struct Client {
     pub joined_at: Timestamp,
     /// When it was last seen.
     pub last_seen: Timestamp,
+    /// Revision of the trust document that it was given when it joined.
+    pub joined_with: Revision,
     /// What it last stated. `None`: it has not had a session yet.
     pub stated: Option<Stated>,
     /// Its agent's version.
@@ -36,6 +38,16 @@ pub struct Client {
     pub suspicion: Option<Suspicion>,
     /// Which agent processes spoke for it.
     pub instances: Instances,
+}
+
+impl Client {
+    /// The newest trust document that it is known to hold.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.stated
+            .and_then(|stated| stated.revision)
+            .unwrap_or(self.joined_with)
+    }
 }
 
 /// What a client last stated.

@@ -97,7 +97,9 @@ pub enum Refusal {
         phase: Phase,
     },
     /// None runs.
-    #[error("no rotation is running")]
+    #[error(
+        "no rotation is running; `convoy rotation status` shows the newest. To go back to an earlier certificate: `convoy rotation start --to GENERATION`"
+    )]
     NoRotationRunning,
     /// No such rotation.
     #[error("there is no rotation {0}; `convoy rotation list` shows them")]
@@ -146,7 +148,7 @@ pub enum Refusal {
     NobodyToWaitFor,
     /// Waivers are for the few.
     #[error(
-        "{waived} clients are waived already, and at most {cap} may be (5 % of the roster, at least 1); wait for a waiver to run out, or decommission clients that are gone for good"
+        "as many clients are waived as may be ({waived} of {cap}: 5 % of the roster, at least 1); wait for a waiver to run out, or decommission clients that are gone for good"
     )]
     WaiverCap {
         /// Unexpired waivers.

@@ -313,12 +313,11 @@ impl Fleet {
         }))
     }
 
-    /// How many clients of the roster, by what they last stated, are served this certificate because they trust nothing newer that is served.
+    /// How many clients of the roster, by what they are known to hold, are served this certificate because they trust nothing newer that is served.
     #[must_use]
     pub fn bridged_by(&self, generation: Generation) -> u64 {
         let served = |client: &Client| {
-            let anchors = self.anchors_of(client.stated?.revision?);
-            self.certificate_for(Some(anchors))
+            self.certificate_for(Some(self.anchors_of(client.revision())))
                 .map(|choice| choice.generation)
         };
         let clients = self
@@ -330,15 +329,12 @@ impl Fleet {
         u64::try_from(clients).unwrap_or(u64::MAX)
     }
 
-    /// Whether a client, by what it last stated, trusts nothing of the certificate that is served.
+    /// Whether a client, by what it is known to hold, trusts nothing of the certificate that is served.
     #[must_use]
     pub fn is_at_risk(&self, client: &Client) -> bool {
-        let Some(revision) = client.stated.and_then(|stated| stated.revision) else {
-            return false;
-        };
         self.serving
             .and_then(|serving| self.certificate(serving))
-            .is_some_and(|serving| !self.anchors_of(revision).contains(&serving.anchor))
+            .is_some_and(|serving| !self.anchors_of(client.revision()).contains(&serving.anchor))
     }
 
     /// Newest last.

@@ -71,10 +71,10 @@ pub(super) fn owed(fleet: &Fleet, stand: &Stand<'_>) -> Owed {
     let suspected = record.suspicion.is_some();
     let (Purpose::Prepare(id) | Purpose::Enforce(id)) = trust.purpose else {
         // No rotation asks for anything, but a suspect may show otherwise.
-        return if suspected && stand.peer.full {
-            Owed::Check(trust.held, Wanted::Refusal)
-        } else {
-            Owed::Nothing
+        return match (suspected, stand.peer.full) {
+            (true, true) => Owed::Check(trust.held, Wanted::Refusal),
+            (true, false) => Owed::ReconnectInFull,
+            (false, _) => Owed::Nothing,
         };
     };
     let Some(rotation) = fleet.rotation(id) else {

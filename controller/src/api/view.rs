@@ -417,7 +417,7 @@ fn advice(fleet: &Fleet, rotation: &Rotation, missing: u64) -> String {
                 .count();
             if stale > 0 {
                 format!(
-                    "{stale} clients are not confirmed on the new certificate yet. The old certificate is still served to those that trust only that one, until `convoy cert retire {}`.",
+                    "Not confirmed on the new certificate yet: {stale}. The old certificate is still served to those that trust only that one, until `convoy cert retire {}`.",
                     rotation.from
                 )
             } else {

@@ -319,13 +319,17 @@ pub enum OpenError {
     #[error("another process holds the journal: is a controller already running?")]
     InUse,
     /// The file is there, and has no bytes.
-    #[error("the journal's file is empty: it was cut off from outside")]
+    #[error(
+        "the journal's file is empty: it was cut off from outside; put the data folder back from its newest copy"
+    )]
     Empty,
     /// Its newest entries cannot be read.
     #[error("the journal's end cannot be read")]
     Read(#[from] ReadError),
     /// The storage failed, or the file is damaged.
-    #[error("the journal's file cannot be opened")]
+    #[error(
+        "the journal's file cannot be opened; if it is damaged, put the data folder back from its newest copy"
+    )]
     Storage(#[from] Cause),
 }
 

@@ -43,27 +43,36 @@ const LOOK: Duration = Duration::from_secs(3600);
 /// A duty that could not be done is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Reads the journal from its beginning, and starts the task.
-pub(super) async fn start(
-    journal: Arc<dyn Journal>,
-    keys: Arc<FleetKeys>,
-    state: Arc<RwLock<Fleet>>,
-    publish: watch::Sender<Heads>,
-    inbox: mpsc::Receiver<Message>,
-) -> Result<(), KeeperError> {
-    let mut worker = Worker {
-        journal,
-        keys,
-        state,
-        heads: Heads::default(),
-        publish,
-        inbox,
-        waiting: VecDeque::new(),
-        failed: false,
-    };
-    worker.catch_up().await?;
-    tokio::spawn(worker.run());
-    Ok(())
+/// A keeper that has read its journal, and does nothing yet.
+pub struct Unstarted(Worker);
+
+impl Unstarted {
+    pub(super) async fn open(
+        journal: Arc<dyn Journal>,
+        keys: Arc<FleetKeys>,
+        state: Arc<RwLock<Fleet>>,
+        publish: watch::Sender<Heads>,
+        inbox: mpsc::Receiver<Message>,
+    ) -> Result<Self, KeeperError> {
+        let mut worker = Worker {
+            journal,
+            keys,
+            state,
+            heads: Heads::default(),
+            publish,
+            inbox,
+            waiting: VecDeque::new(),
+            failed: false,
+            looked_at: clock::now(),
+        };
+        worker.catch_up().await?;
+        Ok(Self(worker))
+    }
+
+    /// Begins with the duties that are due.
+    pub fn start(self) {
+        tokio::spawn(self.0.run());
+    }
 }
 
 struct Worker {
@@ -77,6 +86,8 @@ struct Worker {
     waiting: VecDeque<Message>,
     /// A duty could not be done: it is tried again soon, also if nobody says anything.
     failed: bool,
+    /// When duties were looked for last: a deadline after that is still to come.
+    looked_at: Timestamp,
 }
 
 type Answer = oneshot::Sender<Result<(), KeeperError>>;
@@ -129,8 +140,10 @@ impl Worker {
             let now = clock::now();
             let fleet = self.read();
             let look = if self.failed { AGAIN } else { LOOK };
-            let wait = rotation::next_deadline(&fleet, now)
-                .and_then(|deadline| Duration::try_from(deadline.duration_since(now)).ok())
+            let wait = rotation::next_deadline(&fleet, self.looked_at)
+                .map(|deadline| {
+                    Duration::try_from(deadline.duration_since(now)).unwrap_or_default()
+                })
                 .unwrap_or(look)
                 .min(look);
             Instant::now() + wait + Duration::from_millis(1)
@@ -145,10 +158,8 @@ impl Worker {
     async fn do_duties(&mut self) {
         self.failed = false;
         loop {
-            let due = {
-                let fleet = self.read();
-                rotation::due(&fleet, clock::now())
-            };
+            self.looked_at = clock::now();
+            let due = rotation::due(&self.read(), self.looked_at);
             let command = match due {
                 Some(Duty::Advance) => Command::Advance,
                 Some(Duty::RefreshTrust) => Command::RefreshTrust,

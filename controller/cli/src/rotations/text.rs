@@ -110,7 +110,7 @@ fn one_step(step: &Step, paint: Paint) -> String {
 
 fn progress(rotation: &Rotation) -> String {
     let mut lines = vec![format!(
-        "{}: received {}, applied {}, proved {}, confirmed {} (a shut gate waited for {} at most)",
+        "{}: received {}, applied {}, proved {}, confirmed {} (most ever missing at a gate: {})",
         counted(rotation.clients, "client"),
         rotation.received,
         rotation.applied,
@@ -264,7 +264,7 @@ Started    2026-08-01 10:00:00 UTC (3 h ago)
   [ ] 6 Wait for all clients to receive the updated policy
   [ ] 7 Restore the replication relationship
 
-5 clients: received 4, applied 4, proved 3, confirmed 0 (a shut gate waited for 4 at most)
+5 clients: received 4, applied 4, proved 3, confirmed 0 (most ever missing at a gate: 4)
   berlin   [========================]  applied 2/2  proved 2/2  confirmed 0/2
   default  [========--------........]  applied 2/3  proved 1/3  confirmed 0/3
   (- applied, = proved, # confirmed)

@@ -249,6 +249,10 @@ impl Fleet {
             key: joined.key,
             state: ClientState::Active,
             joined_at: now,
+            joined_with: self
+                .groups
+                .get(&joined.group)
+                .map_or(Revision(0), |group| group.trust.held.revision),
             last_seen: now,
             stated: None,
             agent_version: joined.agent_version.clone(),

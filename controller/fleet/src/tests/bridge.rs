@@ -185,3 +185,24 @@ fn a_certificate_is_not_retired_while_clients_need_it() {
     assert!(world.fleet.is_at_risk(world.client(&away)));
     assert!(!world.fleet.is_at_risk(world.client(&hosts[0])));
 }
+
+#[test]
+fn a_client_that_has_joined_and_never_spoken_counts_by_what_it_was_given() {
+    let mut world = World::new();
+    let mut hosts = world.hosts(1);
+    // It has joined, and has not run yet.
+    let silent = world.joins(&GroupName::default_group());
+    world.start(Strategy::Overlap);
+    let waiver = world.waive(silent.number, DAY);
+    world.does(waiver);
+    world.drive(&mut hosts, Phase::Completed);
+    assert!(world.fleet.is_at_risk(world.client(&silent)));
+    let retire = Command::RetireCertificate {
+        generation: Generation(1),
+        force: false,
+    };
+    assert!(matches!(
+        world.refuses(retire),
+        Refusal::CutsOff { clients: 1, .. }
+    ));
+}
