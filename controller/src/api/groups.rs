@@ -29,8 +29,9 @@ impl GroupService for Api {
         let group = fleet
             .group(&name)
             .ok_or_else(|| status::refused(&Refusal::NoSuchGroup(name.clone())))?;
+        let members = view::membership(&fleet).remove(&name).unwrap_or_default();
         Ok(Response::new(CreateGroupResponse {
-            group: Some(view::group(&fleet, &name, group)),
+            group: Some(view::group(&name, group, &members)),
         }))
     }
 
@@ -41,13 +42,17 @@ impl GroupService for Api {
         actor(&request)?;
         let asked = request.into_inner();
         let fleet = self.keeper.read();
-        let all = fleet
-            .groups()
-            .map(|(name, group)| (name.to_string(), (name, group)));
-        let (groups, next_page_token) =
-            page(all, asked.page_size, &asked.page_token, |(name, group)| {
-                view::group(&fleet, name, group)
-            })?;
+        let membership = view::membership(&fleet);
+        let all = fleet.groups().filter_map(|(name, group)| {
+            let members = membership.get(name)?;
+            Some((name.to_string(), (name, group, members)))
+        });
+        let (groups, next_page_token) = page(
+            all,
+            asked.page_size,
+            &asked.page_token,
+            |(name, group, members)| view::group(name, group, members),
+        )?;
         Ok(Response::new(ListGroupsResponse {
             groups,
             next_page_token,

@@ -1,5 +1,7 @@
 //! What people see of the fleet: state to wire, one way. Nothing is decided or changed here.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use convoy_fleet::{
     client::{Client, ClientNumber, ClientState},
@@ -34,11 +36,10 @@ pub(super) fn token(id: TokenId, token: &Token) -> v1::Token {
     }
 }
 
-pub(super) fn group(fleet: &Fleet, name: &GroupName, group: &Group) -> v1::Group {
-    let clients = members(fleet, name);
+pub(super) fn group(name: &GroupName, group: &Group, members: &RoaringBitmap) -> v1::Group {
     v1::Group {
         name: name.to_string(),
-        clients: count(clients.len()),
+        clients: count(members.len()),
         created_at: Some(timestamp(group.created_at)),
         trust_revision: group.trust.held.revision.0,
         trust_digest: group.trust.held.digest.to_string(),
@@ -233,10 +234,9 @@ pub(super) fn rotation(
         trust_revision: rotation.revision.map_or(0, |revision| revision.0),
         returned: count(rotation.expected.intersection_len(&rotation.returned)),
         expected_back: count(rotation.expected.len()),
-        groups: fleet
-            .groups()
-            .map(|(name, _)| {
-                let clients = members(fleet, name);
+        groups: membership(fleet)
+            .into_iter()
+            .map(|(name, clients)| {
                 let among = |set: &RoaringBitmap| count(clients.intersection_len(set));
                 v1::GroupProgress {
                     group: name.to_string(),
@@ -268,17 +268,20 @@ fn missing_client(
     })
 }
 
-/// The roster's members of a group.
-fn members(fleet: &Fleet, name: &GroupName) -> RoaringBitmap {
-    fleet
-        .roster()
-        .iter()
-        .filter(|number| {
-            fleet
-                .client(*number)
-                .is_some_and(|client| client.group == *name)
-        })
-        .collect()
+/// The roster by group, in one pass over it.
+pub(super) fn membership(fleet: &Fleet) -> BTreeMap<&GroupName, RoaringBitmap> {
+    let mut groups: BTreeMap<_, _> = fleet
+        .groups()
+        .map(|(name, _)| (name, RoaringBitmap::new()))
+        .collect();
+    for number in fleet.roster() {
+        if let Some(client) = fleet.client(number)
+            && let Some(members) = groups.get_mut(&client.group)
+        {
+            members.insert(number);
+        }
+    }
+    groups
 }
 
 fn count(number: u64) -> u32 {
