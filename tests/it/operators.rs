@@ -4,7 +4,10 @@ use std::{fs, path::Path, process::Child};
 
 use serde_json::{Value, json};
 
-use crate::fleet::{Fleet, Said};
+use crate::{
+    curious::certificate_seen,
+    fleet::{Fleet, Said},
+};
 
 #[test]
 fn of_two_that_start_at_once_exactly_one_wins() {
@@ -229,6 +232,33 @@ fn from_the_swap_on_it_is_too_late_to_abort() {
     assert_eq!(shown["generation"], 3, "{shown}");
     assert_eq!(shown["restored_from"], 1, "{shown}");
     fleet.assert_no_orphans(&["one", "two"]);
+}
+
+#[test]
+fn a_swap_is_rolled_back_by_hand() {
+    // Given a rotation that waits in Swapping for a client that is off,
+    let mut fleet = Fleet::with_agents(&["one", "two"]);
+    let old = certificate_seen(fleet.agents_addr());
+    fleet.swap_without("two", |fleet| drop(fleet.rotate(&[])));
+    assert_ne!(certificate_seen(fleet.agents_addr()), old);
+
+    // when it is rolled back, then the old certificate is served again, and the one that was away comes back to it;
+    fleet.ok(&["rotation", "rollback"]);
+    assert_eq!(fleet.phase(), "RolledBack");
+    assert_eq!(certificate_seen(fleet.agents_addr()), old);
+    fleet.run("two");
+    fleet.await_connected(&["one", "two"]);
+    fleet.eventually("both trust the old certificate alone again", |fleet| {
+        ["one", "two"]
+            .iter()
+            .all(|name| fleet.client(name)["anchors"] == json!([1]))
+            .then_some(())
+    });
+    fleet.assert_no_orphans(&["one", "two"]);
+
+    // and a rotation that is over is not rolled back.
+    let said = fleet.convoy(&["rotation", "rollback"]);
+    assert!(said.failed(1).contains("[NO_ROTATION_RUNNING]"));
 }
 
 #[test]

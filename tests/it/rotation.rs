@@ -1,6 +1,11 @@
 //! A rotation from beginning to end, as an operator sees it.
 
-use crate::{curious::certificate_seen, fleet::Fleet};
+use std::time::Duration;
+
+use crate::{
+    curious::{GOAWAY, Held, certificate_seen},
+    fleet::Fleet,
+};
 
 /// What every completed rotation must show.
 fn completes(strategy: &str) {
@@ -72,4 +77,23 @@ fn overlap_completes_and_shows_the_certificate_of_the_phase() {
 #[test]
 fn toggle_completes_and_shows_the_certificate_of_the_phase() {
     completes("toggle");
+}
+
+#[test]
+fn a_swap_ends_an_operators_connection_gently() {
+    // Given a connection to the operators' port under the old certificate, which asks for nothing,
+    let mut fleet = Fleet::with_agents(&["one"]);
+    let (generation, new) = fleet.import_new();
+    let mut held = Held::open(fleet.api_addr());
+    held.speak();
+    assert_ne!(held.fingerprint, new);
+
+    // when the certificate changes,
+    fleet.ok(&["rotation", "start", "--to", &generation]);
+    fleet.await_phase("Completed");
+
+    // then it is told to go, and ended, long before a silent stranger would be cut off.
+    let frames = held.frames_until_the_end(Duration::from_secs(15));
+    assert!(frames.contains(&GOAWAY), "{frames:?}");
+    assert_eq!(certificate_seen(fleet.api_addr()), new);
 }
