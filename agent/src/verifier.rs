@@ -43,13 +43,13 @@ pub struct TrustSnapshot {
 }
 
 impl TrustSnapshot {
-    fn judge(&self, chain: &[CertificateDer<'_>], system: Timestamp) -> Result<Accepted, Rejected> {
+    fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<Accepted, Rejected> {
         let trust = Trust {
             document: &self.document,
             root: &self.root,
             last_proof: self.last_proof,
         };
-        verdict(&trust, chain, clock::effective(system, self.last_proof))
+        verdict(&trust, chain, clock::now(self.last_proof))
     }
 }
 
@@ -61,9 +61,9 @@ impl Policy {
         Self::Trust(snapshot)
     }
 
-    fn judge(&self, chain: &[CertificateDer<'_>], system: Timestamp) -> Result<Accepted, Rejected> {
+    fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<Accepted, Rejected> {
         match self {
-            Self::Trust(snapshot) => snapshot.judge(chain, system),
+            Self::Trust(snapshot) => snapshot.judge(chain),
             Self::AcceptAny => Ok(Accepted::Unverified),
         }
     }
@@ -123,17 +123,14 @@ impl ServerCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        now: UnixTime,
+        // Whole seconds: too coarse for the end of a lease, which the label and the status know exactly.
+        _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let policy = Arc::clone(&self.policy.lock().unwrap_or_else(PoisonError::into_inner));
         let chain: Vec<_> = std::iter::once(end_entity.clone())
             .chain(intermediates.iter().cloned())
             .collect();
-        let system = i64::try_from(now.as_secs())
-            .ok()
-            .and_then(|seconds| Timestamp::from_second(seconds).ok())
-            .unwrap_or(clock::BUILD);
-        let verdict = policy.judge(&chain, system);
+        let verdict = policy.judge(&chain);
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen {
             fingerprint: Digest::of(end_entity),
             verdict,

@@ -122,6 +122,18 @@ async fn off_accepts_any_certificate_until_its_lease_is_over() {
 }
 
 #[tokio::test]
+async fn a_lease_ends_within_a_second_too() {
+    let fleet = Fleet::new();
+    let mut state = fleet.state();
+    let lease = SignedDuration::from_hours(1);
+    state.trust = fleet.trust(6, Mode::Off { lease });
+    state.last_proof = clock::now(clock::BUILD) - lease - SignedDuration::from_millis(1);
+    let after = tls(&fleet, &state, Policy::Trust(state.snapshot()));
+    let other = Server::self_signed(true);
+    assert_eq!(meet(&other, &after).await.0, HandshakeOutcome::Refused);
+}
+
+#[tokio::test]
 async fn a_certificate_without_its_key_is_accepted_in_no_mode() {
     let fleet = Fleet::new();
     let impostor = Server::self_signed(true);
