@@ -4,10 +4,12 @@
 
 pub mod ack;
 pub mod certificate;
+pub mod enrolment;
 pub mod envelope;
 pub mod id;
 pub mod label;
 pub mod proof;
 pub mod root;
+pub mod settings;
 pub mod token;
 pub mod trust;

@@ -1,0 +1,1 @@
+//! A parsed X.509 certificate: what SCEP asks of it, and whether another one issued it.

@@ -1,0 +1,1 @@
+//! What a CA makes: certificates and revocation lists.

@@ -1,0 +1,1 @@
+//! RSA keys: made, stored, signing and decrypting.

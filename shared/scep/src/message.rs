@@ -1,0 +1,1 @@
+//! pkiMessage (RFC 8894 section 3): its attributes, types and states.

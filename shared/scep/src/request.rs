@@ -1,0 +1,1 @@
+//! PKCS#10 (RFC 2986): certification requests, made and read.
