@@ -44,7 +44,7 @@ pub fn nonce() -> Nonce {
     rand::random()
 }
 
-/// The hello of a client in this state, with the mode in force.
+/// The hello of a client in this state, with the mode in force. What it says of SCEP is added by the SCEP engine.
 #[must_use]
 pub fn hello(state: &State, mode: ModeInForce, nonce: &Nonce, host: &Host) -> v1::Hello {
     v1::Hello {
@@ -58,6 +58,8 @@ pub fn hello(state: &State, mode: ModeInForce, nonce: &Nonce, host: &Host) -> v1
         trust: Some(state.held().into()),
         mode: v1::VerificationMode::from(mode).into(),
         agent_version: VERSION.to_owned(),
+        scep_revision: 0,
+        scep_supports: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@
 //!                ├─ renew             a new identity certificate for the same key
 //!                └─ link ─ tls ─ verifier ─ shared::trust::verdict
 //! join, status   state ─ key ─ disk
+//! scep           certificates from a SCEP server ─ configuration, place
 //! ```
 //!
 //! The integration tests build misbehaving agents from the public pieces: [`link::Link`], [`tls::Tls`], [`verifier::Policy`],
@@ -18,16 +19,19 @@ pub mod backoff;
 pub mod check;
 mod cli;
 pub mod clock;
+pub mod configuration;
 pub mod disk;
 pub mod greet;
 pub mod hello;
 pub mod join;
 pub mod key;
 pub mod link;
+pub mod place;
 pub mod reconcile;
 pub mod refusal;
 pub mod renew;
 pub mod run;
+mod scep;
 pub mod session;
 pub mod state;
 pub mod status;

@@ -1,5 +1,7 @@
 //! The agent's life: session after session, however long the controller is away. What happens in one is decided elsewhere.
 
+use std::path::PathBuf;
+
 use convoy_shared::trust::ModeInForce;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -9,10 +11,12 @@ use tokio::{
 
 use crate::{
     backoff::{Backoff, Ended},
+    configuration,
     disk::{DiskError, StateDir},
     hello::Host,
     key::{IdentityKey, KeyError},
     link::told,
+    scep::{self, Scep},
     session::{Agent, End, Outcome, SessionError, session},
     state::{State, StateError},
     tls::SessionTls,
@@ -52,7 +56,20 @@ pub fn signals() -> Result<Shutdown, RunError> {
 /// # Errors
 /// If another process holds the folder, this host has not joined, or what is on disk cannot be read or written at the start. Later trouble
 /// is logged, and waited out.
-pub async fn run(dir: StateDir, mut shutdown: Shutdown) -> Result<(), RunError> {
+pub async fn run(dir: StateDir, shutdown: Shutdown) -> Result<(), RunError> {
+    let configuration = dir.file(configuration::FILE);
+    run_with(dir, configuration, shutdown).await
+}
+
+/// Lives until it is asked to stop, with this configuration file.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_with(
+    dir: StateDir,
+    configuration: PathBuf,
+    mut shutdown: Shutdown,
+) -> Result<(), RunError> {
     let _lock = dir.lock()?;
     let key = IdentityKey::load(&dir)?;
     let mut state = State::load(&dir)?;
@@ -66,17 +83,35 @@ pub async fn run(dir: StateDir, mut shutdown: Shutdown) -> Result<(), RunError> 
         incarnation = state.incarnation.0,
         "begins"
     );
+    let start = scep::Start {
+        dir: &dir,
+        state: &state,
+        configuration: &configuration,
+        timers: true,
+    };
+    let (scep, engine) = Scep::start(&start, shutdown.clone())?;
+    let socket = scep::socket::listen(&dir, &scep);
     let mut agent = Agent {
         dir,
         key,
         state,
         host: Host::of_process(),
         tls: SessionTls::default(),
+        scep,
     };
+    let ended = live(&mut agent, &mut shutdown).await;
+    drop(socket);
+    if let Err(error) = engine.await {
+        tracing::error!(%error, "the SCEP engine broke off");
+    }
+    ended
+}
+
+async fn live(agent: &mut Agent, shutdown: &mut Shutdown) -> Result<(), RunError> {
     let mut backoff = Backoff::default();
     loop {
-        let outcome = session(&mut agent, &mut shutdown).await;
-        let Some((ended, at_least)) = weigh(&agent, &outcome) else {
+        let outcome = session(agent, shutdown).await;
+        let Some((ended, at_least)) = weigh(agent, &outcome) else {
             tracing::info!(client = %agent.state.client_id, "ends");
             return Ok(());
         };
@@ -84,7 +119,7 @@ pub async fn run(dir: StateDir, mut shutdown: Shutdown) -> Result<(), RunError> 
         tracing::debug!(client = %agent.state.client_id, wait_ms = wait.as_millis(), "waits");
         tokio::select! {
             () = sleep(wait) => {}
-            () = asked(&mut shutdown) => return Ok(()),
+            () = asked(shutdown) => return Ok(()),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     link::{LinkError, told_all},
     refusal::Refusal,
     run::{Shutdown, asked},
+    scep::Scep,
     state::State,
     tls::{SessionTls, TlsError},
 };
@@ -27,6 +28,7 @@ pub(crate) struct Agent {
     pub(crate) state: State,
     pub(crate) host: Host,
     pub(crate) tls: SessionTls,
+    pub(crate) scep: Scep,
 }
 
 impl Agent {

@@ -16,8 +16,9 @@ use convoy_fleet::{
 use convoy_proto::{
     documents::read_32,
     v1::{
-        GreetRequest, GreetResponse, JoinRequest, JoinResponse, RenewIdentityRequest,
-        RenewIdentityResponse, SessionRequest, SessionResponse, agent_service_server,
+        GreetRequest, GreetResponse, JoinRequest, JoinResponse, ObtainScepChallengeRequest,
+        ObtainScepChallengeResponse, RenewIdentityRequest, RenewIdentityResponse, SessionRequest,
+        SessionResponse, agent_service_server,
     },
 };
 use convoy_shared::{
@@ -38,6 +39,7 @@ use crate::{
     keeper::Keeper,
     keys::FleetKeys,
     peer::{Identity, Peer},
+    scep::Scep,
     sessions::Sessions,
 };
 
@@ -51,6 +53,8 @@ pub struct Agents {
     pub checks: Arc<Checks>,
     /// Open sessions.
     pub sessions: Arc<Sessions>,
+    /// SCEP.
+    pub scep: Arc<Scep>,
     /// How long identities are valid.
     pub identity_validity: SignedDuration,
     /// When each client's identity was renewed last, since this process began.
@@ -109,6 +113,19 @@ impl agent_service_server::AgentService for AgentsService {
         let peer = peer(&request)?;
         self.0
             .renew(&peer, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn obtain_scep_challenge(
+        &self,
+        request: Request<ObtainScepChallengeRequest>,
+    ) -> Result<Response<ObtainScepChallengeResponse>, Status> {
+        let peer = peer(&request)?;
+        let identity = identity(&peer)?;
+        self.0
+            .scep
+            .obtain_challenge(&peer, identity, request.into_inner())
             .await
             .map(Response::new)
     }

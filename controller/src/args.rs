@@ -26,6 +26,21 @@ pub struct Args {
     #[arg(long, value_name = "ADDR")]
     pub metrics_addr: Option<SocketAddr>,
 
+    /// Where the built-in SCEP server is served over plain HTTP, for example `0.0.0.0:8080`; its CA is made at the first start with it. Nowhere unless
+    /// given.
+    #[arg(long, value_name = "ADDR")]
+    pub scep_addr: Option<SocketAddr>,
+
+    /// Requests to the SCEP server from one address per second, ten times as many at once. As many as come unless given; refused ones are limited
+    /// all the same.
+    #[arg(long, value_name = "REQUESTS", requires = "scep_addr")]
+    pub scep_rate: Option<u32>,
+
+    /// Accept SCEP requests that are encrypted with DES, and answer in it: some old devices know nothing else. Whoever reads the network can read
+    /// their challenges.
+    #[arg(long, requires = "scep_addr")]
+    pub scep_allow_legacy: bool,
+
     /// DNS name or IP address under which hosts reach this controller. May be repeated. Every server certificate must carry all of them, and join
     /// tokens name them with the agents' port. [default: the host name and `localhost`]
     #[arg(long = "name", value_name = "DNS-OR-IP", value_parser = name)]

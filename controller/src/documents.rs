@@ -1,12 +1,16 @@
 //! Where documents become signed bytes: each once per group, all of them here. What they say is decided in the fleet.
 
 use convoy_fleet::event::{Event, SignedRoot};
-use convoy_proto::documents::{encode_channel_proof, encode_root, encode_trust};
+use convoy_proto::{
+    documents::{encode_channel_proof, encode_root, encode_trust},
+    scep::encode_scep,
+};
 use convoy_shared::{
     envelope::{BadRole, Envelope, PayloadType, Role},
     id::{FleetId, RootVersion},
     proof::{ChannelProof, Exporter, Nonce},
     root::Root,
+    settings::ScepDocument,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -33,6 +37,12 @@ pub fn seal(keys: &FleetKeys, fleet: FleetId, events: &mut [Event]) {
                 .collect();
         }
     }
+}
+
+/// Signs a device's SCEP settings.
+#[must_use]
+pub fn sign_scep(keys: &FleetKeys, document: &ScepDocument) -> Envelope {
+    Envelope::sign(PayloadType::Scep, encode_scep(document), &[&keys.policy])
 }
 
 /// The first root of a fleet.

@@ -1,6 +1,6 @@
 //! The one owner of the fleet's state: decide, append, fold, publish, answer, in this order. What may happen is decided in `convoy-fleet`.
 //!
-//! Statements of distinct clients are gathered for a few milliseconds and appended as one entry; everything else is an entry by itself.
+//! Statements of distinct clients, and certificate orders, are gathered for a few milliseconds and appended as one entry; everything else is an entry by itself.
 
 mod log;
 mod worker;
@@ -11,6 +11,7 @@ use convoy_fleet::{
     client::ClientNumber,
     decide::Command,
     event::{Actor, Request},
+    issuance::{IssuanceRefusal, Order},
     refusal::Refusal,
     state::{Fleet, Outcome},
     statement::Statement,
@@ -57,6 +58,10 @@ enum Message {
         client: ClientNumber,
         statement: Statement,
         reply: oneshot::Sender<Result<(), KeeperError>>,
+    },
+    Order {
+        order: Order,
+        reply: oneshot::Sender<Result<(), OrderError>>,
     },
     Seen(RoaringBitmap),
 }
@@ -139,6 +144,19 @@ impl Keeper {
         answer.await.map_err(|_| KeeperError::Gone)?
     }
 
+    /// Records what a device's certificate request came to, and answers when it is durable: only then may it be handed out.
+    ///
+    /// # Errors
+    /// If it is refused on the state on which it would be recorded, or cannot be saved.
+    pub async fn order(&self, order: Order) -> Result<(), OrderError> {
+        let (reply, answer) = oneshot::channel();
+        self.messages
+            .send(Message::Order { order, reply })
+            .await
+            .map_err(|_| OrderError::Gone)?;
+        answer.await.map_err(|_| OrderError::Gone)?
+    }
+
     /// Takes in that these clients have a session just now.
     ///
     /// # Errors
@@ -176,6 +194,20 @@ pub enum KeeperError {
     /// Nobody can say whether it was saved.
     #[error("it may have happened: the journal failed, and cannot be read")]
     Unknown,
+    /// It could not be saved; the reason is in the controller's log.
+    #[error("the journal cannot be written; the controller's log says why")]
+    Unsaved,
+    /// The controller stops.
+    #[error("the controller is stopping")]
+    Gone,
+}
+
+/// Why an order was not recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// It may not be.
+    #[error(transparent)]
+    Refused(#[from] IssuanceRefusal),
     /// It could not be saved; the reason is in the controller's log.
     #[error("the journal cannot be written; the controller's log says why")]
     Unsaved,

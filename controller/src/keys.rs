@@ -80,6 +80,12 @@ impl FleetKeys {
         Ok(())
     }
 
+    /// What secrets are derived from: it lies outside of the journal.
+    #[must_use]
+    pub fn seed(&self) -> &[u8] {
+        &self.token_seed
+    }
+
     /// The secret of a join token: derived from the token's id and a seed that lies outside of the journal, so that the same request gives the
     /// same token again although the secret is stored nowhere.
     #[must_use]

@@ -1,4 +1,5 @@
-//! What a monitoring system reads: metrics, liveness, readiness, over plain HTTP. All of it is asked of the state when it is read; nothing is counted twice.
+//! What a monitoring system reads: metrics, liveness, readiness, over plain HTTP. All of it is asked of the state when it is read, but for what the journal does not keep; nothing is
+//! counted twice.
 
 use std::{fmt, sync::Arc};
 
@@ -6,6 +7,7 @@ use axum::{
     Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get,
 };
 use convoy_fleet::{client::ClientState, gate, rotation::Phase, state::Fleet};
+use convoy_shared::enrolment::RequestState;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -14,28 +16,38 @@ use hyper_util::{
 use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 use tokio::net::TcpListener;
 
-use crate::{clock, keeper::Keeper, sessions::Sessions};
+use crate::{
+    clock,
+    keeper::Keeper,
+    scep::{Scep, device::ByResult},
+    sessions::Sessions,
+};
 
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// What is asked.
 #[derive(Clone)]
-struct Source {
-    keeper: Keeper,
-    sessions: Arc<Sessions>,
+pub struct Source {
+    /// The state.
+    pub keeper: Keeper,
+    /// Who is connected just now.
+    pub sessions: Arc<Sessions>,
+    /// What was counted of SCEP.
+    pub scep: Arc<Scep>,
 }
 
 /// Serves for ever: `/metrics`, `/livez`, `/readyz`.
-pub async fn run(socket: TcpListener, keeper: Keeper, sessions: Arc<Sessions>) {
+pub async fn run(socket: TcpListener, source: Source) {
     let routes = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "live\n" }))
         .route("/readyz", get(|| async { "ready\n" }))
-        .with_state(Source { keeper, sessions });
+        .with_state(source);
     loop {
         let stream = match socket.accept().await {
             Ok((stream, _)) => stream,
@@ -63,6 +75,7 @@ async fn metrics(State(source): State<Source>) -> impl IntoResponse {
     let written = render(
         &source.keeper.read(),
         source.sessions.clients().len(),
+        &source.scep.devices.ended,
         clock::now(),
         &mut text,
     );
@@ -92,7 +105,18 @@ struct ByGeneration {
     generation: u64,
 }
 
-fn render(fleet: &Fleet, sessions: u64, now: Timestamp, text: &mut String) -> fmt::Result {
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByStatus {
+    status: &'static str,
+}
+
+fn render(
+    fleet: &Fleet,
+    sessions: u64,
+    ended: &Family<ByResult, Counter>,
+    now: Timestamp,
+    text: &mut String,
+) -> fmt::Result {
     let mut registry = Registry::with_prefix("convoy");
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
 
@@ -174,7 +198,46 @@ fn render(fleet: &Fleet, sessions: u64, now: Timestamp, text: &mut String) -> fm
         "Seconds until the certificate that is served, or about to be, expires",
         expiry,
     );
+    registry.register(
+        "scep_devices",
+        "Clients of the roster by the status of their newest certificate request",
+        devices(fleet),
+    );
+    registry.register(
+        "scep_requests",
+        "Clients' certificate requests that have ended since the controller began, by how they did",
+        ended.clone(),
+    );
     encode(text, &registry)
+}
+
+/// Clients by the status of their newest request.
+fn devices(fleet: &Fleet) -> Family<ByStatus, Gauge> {
+    let devices = Family::<ByStatus, Gauge>::default();
+    for status in [
+        "none",
+        "to_be_processed",
+        "processing",
+        "error",
+        "successful",
+    ] {
+        devices.get_or_create(&ByStatus { status }).set(0);
+    }
+    for number in fleet.roster() {
+        let newest = fleet
+            .enrolment()
+            .requests(number)
+            .and_then(|requests| requests.records.back());
+        let status = match newest.map(|record| &record.state) {
+            None => "none",
+            Some(RequestState::ToBeProcessed) => "to_be_processed",
+            Some(RequestState::Processing { .. }) => "processing",
+            Some(RequestState::Error(_)) => "error",
+            Some(RequestState::Successful(_)) => "successful",
+        };
+        devices.get_or_create(&ByStatus { status }).inc();
+    }
+    devices
 }
 
 const PHASES: [Phase; 9] = [
@@ -192,16 +255,31 @@ const PHASES: [Phase; 9] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scep::device::Devices;
 
     #[test]
     fn an_empty_fleet_has_metrics_too() {
         let mut text = String::new();
-        render(&Fleet::default(), 3, Timestamp::UNIX_EPOCH, &mut text).expect("rendered");
+        let ended = Devices::default().ended;
+        render(
+            &Fleet::default(),
+            3,
+            &ended,
+            Timestamp::UNIX_EPOCH,
+            &mut text,
+        )
+        .expect("rendered");
         assert!(text.contains("convoy_sessions 3\n"), "{text}");
         assert!(
             text.contains("convoy_clients{state=\"active\"} 0\n"),
             "{text}"
         );
         assert!(text.contains("convoy_gate_missing 0\n"), "{text}");
+        for line in [
+            "convoy_scep_requests_total{result=\"successful\"} 0\n",
+            "convoy_scep_devices{status=\"none\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context as _;
 use convoy_fleet::{decide::Command, event::Actor};
 use convoy_proto::v1::agent_service_server::AgentServiceServer;
+use convoy_scep::algorithm::Policy;
 use convoy_shared::id::FleetId;
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
@@ -32,7 +33,9 @@ use crate::{
     keeper::Keeper,
     keys::{FleetKeys, store_server_key},
     listener::{Listener, Port},
-    metrics, seen,
+    metrics,
+    scep::{self, Counts, Scep, authority::Authorities, crl, device::Devices},
+    seen,
     sessions::Sessions,
     swap,
     tls::TlsConfigs,
@@ -111,12 +114,41 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let api_socket = bind(args.api_addr, "--api-addr").await?;
     let (agents_at, api_at) = (agents_socket.local_addr()?, api_socket.local_addr()?);
     let local = local_socket(&folder)?;
+    let scep_socket = match args.scep_addr {
+        None => None,
+        Some(address) => {
+            let socket = bind(address, "--scep-addr").await?;
+            let url = scep_url(&args.server_names(), socket.local_addr()?.port());
+            Some((socket, url))
+        }
+    };
+    let mut addresses = format!("agents {agents_at}\napi {api_at}\n");
 
+    let scep = Arc::new(Scep {
+        keeper: keeper.clone(),
+        keys: Arc::clone(&keys),
+        folder: Arc::clone(&folder),
+        url: scep_socket.as_ref().map(|(_, url)| url.clone()),
+        policy: Policy {
+            allow_legacy: args.scep_allow_legacy,
+        },
+        authorities: Authorities::default(),
+        lists: crl::Kept::default(),
+        counts: Counts::default(),
+        devices: Devices::default(),
+    });
+    if let Some((socket, url)) = scep_socket {
+        scep.make_first().await?;
+        addresses += &format!("scep {}\n", socket.local_addr()?);
+        tracing::info!(url, "serving SCEP");
+        tokio::spawn(scep::server::Server::new(Arc::clone(&scep), args.scep_rate).run(socket));
+    }
     let agents = AgentsService(Arc::new(Agents {
         keeper: keeper.clone(),
         keys: Arc::clone(&keys),
         checks: Arc::clone(&checks),
         sessions: Arc::clone(&sessions),
+        scep: Arc::clone(&scep),
         identity_validity: args.identity_validity,
         renewed: Mutex::default(),
     }));
@@ -127,16 +159,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         keys,
         folder: Arc::clone(&folder),
         sessions: Arc::clone(&sessions),
+        scep: Arc::clone(&scep),
         agents_port: agents_at.port(),
     };
     let listener = Arc::new(Listener::new(keeper.clone(), Arc::clone(&configs), checks));
     let uid = rustix::process::geteuid().as_raw();
 
-    let mut addresses = format!("agents {agents_at}\napi {api_at}\n");
     if let Some(address) = args.metrics_addr {
         let socket = bind(address, "--metrics-addr").await?;
         addresses += &format!("metrics {}\n", socket.local_addr()?);
-        tokio::spawn(metrics::run(socket, keeper.clone(), Arc::clone(&sessions)));
+        let source = metrics::Source {
+            keeper: keeper.clone(),
+            sessions: Arc::clone(&sessions),
+            scep: Arc::clone(&scep),
+        };
+        tokio::spawn(metrics::run(socket, source));
     }
     tokio::spawn(swap::run(keeper.clone(), configs));
     tokio::spawn(seen::run(keeper, sessions));
@@ -223,6 +260,16 @@ fn warn_of_names(keeper: &Keeper, names: &[String]) {
                 "the certificate that is served does not carry every --name: agents pin its key and still connect; import one that does, and rotate to it"
             );
         }
+    }
+}
+
+/// Where devices reach the built-in SCEP server: under the controller's first name, as agents do.
+fn scep_url(names: &[String], port: u16) -> String {
+    let name = names.first().map_or("localhost", String::as_str);
+    if name.contains(':') {
+        format!("http://[{name}]:{port}/scep")
+    } else {
+        format!("http://{name}:{port}/scep")
     }
 }
 

@@ -10,13 +10,19 @@ use std::{
 };
 
 use convoy_fleet::client::ClientNumber;
+use convoy_proto::v1::{ScepOrder, ScepOrderAnswer};
 use roaring::RoaringBitmap;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::Instant,
+};
 
 /// So many sessions a client may open at once,
 const BURST: u32 = 30;
 /// and then one in so long.
 const EVERY: Duration = Duration::from_secs(1);
+/// So many orders may wait for a session.
+const ORDERS: usize = 4;
 
 /// The open sessions.
 #[derive(Default)]
@@ -30,6 +36,26 @@ pub struct Sessions {
 struct Open {
     number: u64,
     replaced: Arc<Notify>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// An order for a client, and where its answer goes. Dropped without one if the session ends before it.
+pub struct Order {
+    /// What the client is told.
+    pub order: ScepOrder,
+    /// What it says.
+    pub answer: oneshot::Sender<ScepOrderAnswer>,
+}
+
+/// Why a client cannot be ordered anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSession {
+    /// It has no session.
+    #[error("the client is not connected: switch it on, then try again")]
+    NotConnected,
+    /// Its session has not taken earlier orders yet.
+    #[error("earlier orders still wait for this client: try again in a minute")]
+    Busy,
 }
 
 /// An open session; closed when dropped.
@@ -41,9 +67,10 @@ pub struct Session {
 }
 
 impl Sessions {
-    /// Opens a session in the place of an older one of the same client, which learns that it was replaced.
+    /// Opens a session in the place of an older one of the same client, which learns that it was replaced. The second of the pair receives its orders.
     #[must_use]
-    pub fn open(self: &Arc<Self>, client: ClientNumber) -> Session {
+    pub fn open(self: &Arc<Self>, client: ClientNumber) -> (Session, mpsc::Receiver<Order>) {
+        let (orders, inbox) = mpsc::channel(ORDERS);
         let replaced = Arc::new(Notify::new());
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let older = self.lock().insert(
@@ -51,16 +78,37 @@ impl Sessions {
             Open {
                 number,
                 replaced: Arc::clone(&replaced),
+                orders,
             },
         );
         if let Some(older) = older {
             older.replaced.notify_one();
         }
-        Session {
+        let session = Session {
             sessions: Arc::clone(self),
             client,
             number,
             replaced,
+        };
+        (session, inbox)
+    }
+
+    /// Lays an order before a client's session. The receiver fails if that ends before the client has answered.
+    ///
+    /// # Errors
+    /// If there is none, or it has too many orders.
+    pub fn order(
+        &self,
+        client: ClientNumber,
+        order: ScepOrder,
+    ) -> Result<oneshot::Receiver<ScepOrderAnswer>, NoSession> {
+        let (answer, answered) = oneshot::channel();
+        let open = self.lock();
+        let session = open.get(&client).ok_or(NoSession::NotConnected)?;
+        match session.orders.try_send(Order { order, answer }) {
+            Ok(()) => Ok(answered),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(NoSession::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(NoSession::NotConnected),
         }
     }
 
@@ -137,12 +185,37 @@ mod tests {
     #[test]
     fn the_newest_session_is_the_clients() {
         let sessions = Arc::new(Sessions::default());
-        let older = sessions.open(1);
-        let newer = sessions.open(1);
+        let (older, _) = sessions.open(1);
+        let (newer, _) = sessions.open(1);
         assert!(!older.is_newest() && newer.is_newest());
         drop(older);
         assert!(sessions.contains(1));
         drop(newer);
         assert!(!sessions.contains(1));
+    }
+
+    #[tokio::test]
+    async fn an_order_goes_to_the_newest_session() {
+        let sessions = Arc::new(Sessions::default());
+        let order = || sessions.order(1, ScepOrder::default());
+        assert!(matches!(order(), Err(NoSession::NotConnected)));
+        let (_older, mut of_older) = sessions.open(1);
+        let (newer, mut of_newer) = sessions.open(1);
+        let answered = order().expect("a session");
+        assert!(of_older.recv().await.is_none());
+        let taken = of_newer.recv().await.expect("an order");
+        let said = ScepOrderAnswer {
+            attempt: 7,
+            ..ScepOrderAnswer::default()
+        };
+        taken.answer.send(said.clone()).expect("heard");
+        assert_eq!(answered.await, Ok(said));
+        let waiting: Vec<_> = (0..ORDERS).map(|_| order().expect("room")).collect();
+        assert!(matches!(order(), Err(NoSession::Busy)));
+        drop((newer, of_newer));
+        for answered in waiting {
+            assert!(answered.await.is_err());
+        }
+        assert!(matches!(order(), Err(NoSession::NotConnected)));
     }
 }

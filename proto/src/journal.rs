@@ -1,6 +1,8 @@
 //! The journal's entries: bytes to events and back, all or nothing. How entries are framed and stored lives with the engines.
 
 mod clients;
+mod enrolment;
+mod issuance;
 mod rotations;
 mod words;
 
@@ -17,6 +19,7 @@ use prost::Message as _;
 use self::wire::{actor, event::Kind};
 use crate::{
     documents::{BadDocument, decode_root, required_envelope},
+    scep::BadScep,
     time::{BadTime, read_timestamp, timestamp},
 };
 
@@ -130,6 +133,8 @@ fn write_event(event: &Event) -> wire::Event {
         }),
         Event::ReplicaStarted => Kind::ReplicaStarted(wire::Nothing {}),
         Event::AlreadySo => Kind::AlreadySo(wire::Nothing {}),
+        Event::Enrolment(event) => Kind::Enrolment(enrolment::write_enrolment(event)),
+        Event::Issuance(event) => Kind::Issuance(issuance::write_issuance(event)),
         Event::ServerNamesSet { names } => Kind::ServerNamesSet(wire::ServerNamesSet {
             names: names.clone(),
         }),
@@ -265,6 +270,8 @@ fn read_event(kind: Kind) -> Result<Event, BadEntry> {
         }
         Kind::ReplicaStarted(wire::Nothing {}) => Event::ReplicaStarted,
         Kind::AlreadySo(wire::Nothing {}) => Event::AlreadySo,
+        Kind::Enrolment(wire) => Event::Enrolment(enrolment::read_enrolment(wire)?),
+        Kind::Issuance(wire) => Event::Issuance(issuance::read_issuance(wire)?),
         Kind::ServerNamesSet(wire) => Event::ServerNamesSet { names: wire.names },
         Kind::GroupCreated(wire) => Event::GroupCreated {
             group: wire.group.parse()?,
@@ -408,6 +415,9 @@ pub enum BadEntry {
     /// Impossible anchors.
     #[error(transparent)]
     Anchors(#[from] BadAnchors),
+    /// Malformed SCEP settings, or a malformed record of a request.
+    #[error(transparent)]
+    Scep(#[from] BadScep),
 }
 
 #[cfg(test)]

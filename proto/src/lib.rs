@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod documents;
 pub mod journal;
+pub mod scep;
 pub mod time;
 
 /// The public API and the agent protocol, `convoy.v1`.

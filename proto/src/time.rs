@@ -46,11 +46,23 @@ pub fn read_duration(
     wire: Option<prost_types::Duration>,
     field: &'static str,
 ) -> Result<SignedDuration, BadTime> {
+    let length = read_length(wire, field)?;
+    if length.is_zero() {
+        return Err(BadTime { field });
+    }
+    Ok(length)
+}
+
+/// Reads a duration that must be there, and may be zero.
+///
+/// # Errors
+/// If it is missing, negative or out of range.
+pub fn read_length(
+    wire: Option<prost_types::Duration>,
+    field: &'static str,
+) -> Result<SignedDuration, BadTime> {
     let wire = wire.ok_or(BadTime { field })?;
-    if wire.seconds < 0
-        || !(0..1_000_000_000).contains(&wire.nanos)
-        || (wire.seconds, wire.nanos) == (0, 0)
-    {
+    if wire.seconds < 0 || !(0..1_000_000_000).contains(&wire.nanos) {
         return Err(BadTime { field });
     }
     Ok(SignedDuration::new(wire.seconds, wire.nanos))

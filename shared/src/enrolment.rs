@@ -1,5 +1,8 @@
 //! The state of a device's certificate requests, in the words of the printers. How a request is made is not here.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use jiff::Timestamp;

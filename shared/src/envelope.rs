@@ -15,6 +15,8 @@ pub enum PayloadType {
     Trust,
     /// A channel proof.
     Channel,
+    /// A device's SCEP settings.
+    Scep,
 }
 
 impl PayloadType {
@@ -25,6 +27,7 @@ impl PayloadType {
             Self::Root => "application/vnd.convoy.root.v1",
             Self::Trust => "application/vnd.convoy.trust.v1",
             Self::Channel => "application/vnd.convoy.channel.v1",
+            Self::Scep => "application/vnd.convoy.scep.v1",
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod id;
 pub mod label;
 pub mod proof;
 pub mod root;
+pub mod schedule;
 pub mod settings;
 pub mod token;
 pub mod trust;

@@ -2,6 +2,8 @@
 
 mod check;
 mod kinds;
+#[cfg(test)]
+mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -60,6 +62,12 @@ macro_rules! settings {
                 Self {
                     $($field: self.$field.clone().or_else(|| earlier.$field.clone()),)+
                 }
+            }
+
+            /// Every setting.
+            #[must_use]
+            pub fn all(settings: &ScepSettings) -> Self {
+                Self { $($field: Some(settings.$field.clone()),)+ }
             }
 
             /// What makes `to` of `from`.

@@ -83,12 +83,11 @@ async fn open_at(
     let nonce = nonce();
     let (outbound, requests) = mpsc::channel(OUTBOUND);
     let first = v1::SessionRequest {
-        message: Some(v1::session_request::Message::Hello(hello(
-            &agent.state,
-            mode,
-            &nonce,
-            &agent.host,
-        ))),
+        message: Some(v1::session_request::Message::Hello(
+            agent
+                .scep
+                .complete(hello(&agent.state, mode, &nonce, &agent.host)),
+        )),
     };
     outbound.try_send(first).map_err(|_| SessionError::Stuck)?;
     let exchange = async {
@@ -109,9 +108,11 @@ async fn open_at(
     else {
         return Err(SessionError::NoWelcome.into());
     };
+    let attempt = welcome.scep_attempt;
     let (newer, signed) = prove(&agent.state, welcome, &nonce, &link.exporter)?;
     let clock = ControllerClock::set(signed);
     remember(agent, newer, signed)?;
+    agent.scep.proved(agent.state.last_proof);
     // A certificate that cannot be read would not have been loaded.
     let was_expired = is_expired(agent.state.leaf(), signed).unwrap_or(false);
     tracing::info!(
@@ -124,8 +125,8 @@ async fn open_at(
     );
     Ok(Session::new(
         link,
-        outbound,
-        inbound,
+        (outbound, inbound),
+        agent.scep.connect(attempt),
         clock,
         mode,
         was_expired,

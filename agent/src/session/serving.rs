@@ -25,6 +25,7 @@ use crate::{
     reconcile::{Step, name_of, reconcile},
     renew::{self, RenewError},
     run::{Shutdown, asked},
+    scep::{Line, Scep, Want},
 };
 
 /// Between two looks at what the time makes due.
@@ -41,6 +42,7 @@ pub(super) struct Session {
     link: Link,
     outbound: mpsc::Sender<v1::SessionRequest>,
     inbound: Streaming<v1::SessionResponse>,
+    scep: Line,
     tasks: JoinSet<Task>,
     clock: ControllerClock,
     /// As the hello and the label stated it.
@@ -53,13 +55,18 @@ pub(super) struct Session {
 enum Task {
     Checked(v1::CheckReport),
     Renewed(Result<Vec<Bytes>, RenewError>),
+    Asked,
+    Ordered(v1::ScepOrderAnswer),
 }
 
 impl Session {
     pub(super) fn new(
         link: Link,
-        outbound: mpsc::Sender<v1::SessionRequest>,
-        inbound: Streaming<v1::SessionResponse>,
+        (outbound, inbound): (
+            mpsc::Sender<v1::SessionRequest>,
+            Streaming<v1::SessionResponse>,
+        ),
+        scep: Line,
         clock: ControllerClock,
         mode: ModeInForce,
         was_expired: bool,
@@ -68,6 +75,7 @@ impl Session {
             link,
             outbound,
             inbound,
+            scep,
             tasks: JoinSet::new(),
             clock,
             mode,
@@ -96,6 +104,7 @@ impl Session {
                     Err(status) => return Err(SessionError::Refused(status.into())),
                 },
                 Some(done) = self.tasks.join_next() => self.finish(agent, done)?,
+                want = self.scep.next() => self.serve_scep(want)?,
                 _ = look.tick() => self.look(agent),
             };
             if let Some(end) = end {
@@ -153,6 +162,14 @@ impl Session {
             Some(v1::session_response::Message::Reconnect(wire)) => {
                 Ok(Some(self.reconnect(agent, &wire)))
             }
+            Some(v1::session_response::Message::Scep(envelope)) => {
+                agent.scep.offer(envelope, &agent.state);
+                Ok(None)
+            }
+            Some(v1::session_response::Message::ScepOrder(order)) => {
+                self.tasks.spawn(ordered(agent.scep.clone(), order));
+                Ok(None)
+            }
             Some(v1::session_response::Message::Welcome(_)) => {
                 tracing::warn!(%client, "a second welcome is left out");
                 Ok(None)
@@ -162,6 +179,24 @@ impl Session {
                 Ok(None)
             }
         }
+    }
+
+    /// Does for the SCEP engine what only a session can.
+    fn serve_scep(&mut self, want: Want) -> Result<Option<End>, SessionError> {
+        match want {
+            Want::Report(report) => {
+                self.say(v1::session_request::Message::ScepReport(report))?;
+                self.scep.said();
+            }
+            Want::Ask(ask) => {
+                let client = self.link.client.clone();
+                self.tasks.spawn(async move {
+                    ask.put(client).await;
+                    Task::Asked
+                });
+            }
+        }
+        Ok(None)
     }
 
     fn reconnect(&self, agent: &mut Agent, wire: &v1::Reconnect) -> End {
@@ -284,6 +319,12 @@ impl Session {
                     }
                 }
             }
+            Ok(Task::Asked) => Ok(None),
+            Ok(Task::Ordered(answer)) => {
+                tracing::info!(%client, attempt = answer.attempt, reason = answer.reason, "answers a certificate request's order");
+                self.say(v1::session_request::Message::ScepOrderAnswer(answer))?;
+                Ok(None)
+            }
             Err(error) => {
                 tracing::error!(%client, %error, "a task of this session failed");
                 self.renewing = false;
@@ -334,6 +375,10 @@ impl Session {
             Err(TrySendError::Closed(_)) => Ok(()),
         }
     }
+}
+
+async fn ordered(scep: Scep, order: v1::ScepOrder) -> Task {
+    Task::Ordered(scep.answer(order).await)
 }
 
 /// A quarter of what may run out, so that it does not run out unseen.

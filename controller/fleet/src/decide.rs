@@ -13,7 +13,9 @@ use jiff::Timestamp;
 
 use crate::{
     client::{ClientNumber, ClientState},
+    enrolment::{self, EnrolmentCommand},
     event::{Certificate, Event, Imported, Joined, Publication, Purpose, SignedRoot},
+    issuance::{self, IssuanceCommand},
     refusal::Refusal,
     rotation::{RotationOptions, Strategy, TRUST_VALIDITY},
     state::Fleet,
@@ -137,6 +139,10 @@ pub enum Command {
     Advance,
     /// Issue the present trust again before it expires.
     RefreshTrust,
+    /// Something about SCEP settings.
+    Enrolment(EnrolmentCommand),
+    /// Something about the built-in CA.
+    Issuance(IssuanceCommand),
 }
 
 /// Decides a command. Events come in one entry: all or none.
@@ -276,6 +282,8 @@ pub fn decide(fleet: &Fleet, command: Command, now: Timestamp) -> Result<Vec<Eve
         } => waive(fleet, rotation, client, reason, until, now),
         Command::Advance => Ok(advance(fleet, now)),
         Command::RefreshTrust => Ok(refresh(fleet, now)),
+        Command::Enrolment(command) => enrolment::decide(fleet, command),
+        Command::Issuance(command) => issuance::decide(fleet, command, now),
     }
 }
 

@@ -15,6 +15,8 @@ use roaring::RoaringBitmap;
 
 use crate::{
     client::{ClientNumber, Suspicion},
+    enrolment::EnrolmentEvent,
+    issuance::IssuanceEvent,
     rotation::{Phase, RotationOptions, Strategy},
 };
 
@@ -220,6 +222,10 @@ pub enum Event {
         /// Until when.
         until: Timestamp,
     },
+    /// Something about SCEP settings or devices' requests.
+    Enrolment(EnrolmentEvent),
+    /// Something about the built-in CA.
+    Issuance(IssuanceEvent),
 }
 
 /// A root and the exact bytes that say so.

@@ -5,8 +5,10 @@
 
 pub mod client;
 pub mod decide;
+pub mod enrolment;
 pub mod event;
 pub mod gate;
+pub mod issuance;
 pub mod refusal;
 pub mod rotation;
 pub mod state;

@@ -3,7 +3,7 @@
 use convoy_shared::id::{Generation, GroupName, RotationId, TokenId};
 use jiff::Timestamp;
 
-use crate::rotation::Phase;
+use crate::{issuance::ChallengeId, rotation::Phase};
 
 /// Why a command is refused. `Display` says what is wrong and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -175,6 +175,46 @@ pub enum Refusal {
         "the request_id {0:?} was used with another request within the last 24 hours; use a fresh one"
     )]
     RequestReused(String),
+    /// C1.2 of the printers' manual.
+    #[error(
+        "the auto-request timer of {whose} is on, and these settings cannot be changed meanwhile: {fields}. Turn it off first: `convoy scep timer off`"
+    )]
+    TimerOn {
+        /// A group, or a client's name.
+        whose: String,
+        /// The settings.
+        fields: String,
+    },
+    /// A setting that cannot be.
+    #[error("{0}")]
+    BadSetting(String),
+    /// No built-in CA.
+    #[error(
+        "this controller's SCEP CA has not been made yet: start the controller with --scep-addr"
+    )]
+    NoScepAuthority,
+    /// There is a next CA already, or none to activate.
+    #[error("{0}")]
+    Rollover(&'static str),
+    /// No such challenge.
+    #[error("there is no challenge {0}; `convoy scep challenge list` shows them")]
+    NoSuchChallenge(ChallengeId),
+    /// The secret is another challenge's.
+    #[error("this secret is in use by challenge {0} already; choose another")]
+    ChallengeTaken(ChallengeId),
+    /// No such profile.
+    #[error("there is no issuing profile {0:?}; `convoy scep profile list` shows them")]
+    NoSuchProfile(String),
+    /// No such transaction waits.
+    #[error(
+        "no request with the transaction id {0:?} waits; `convoy scep requests list` shows those that do"
+    )]
+    NoSuchScepRequest(String),
+    /// No such certificate.
+    #[error(
+        "the SCEP CA has issued no certificate with the serial number {0}; `convoy scep issued list` shows them"
+    )]
+    NoSuchSerial(String),
 }
 
 impl Refusal {
@@ -213,6 +253,15 @@ impl Refusal {
             Self::LeaseTooLong { .. } => "LEASE_TOO_LONG",
             Self::OffForbidden => "OFF_FORBIDDEN",
             Self::RequestReused(_) => "REQUEST_ID_REUSED",
+            Self::TimerOn { .. } => "TIMER_ON",
+            Self::BadSetting(_) => "BAD_SETTING",
+            Self::NoScepAuthority => "SCEP_AUTHORITY_MISSING",
+            Self::Rollover(_) => "SCEP_ROLLOVER",
+            Self::NoSuchChallenge(_) => "CHALLENGE_UNKNOWN",
+            Self::ChallengeTaken(_) => "CHALLENGE_TAKEN",
+            Self::NoSuchProfile(_) => "PROFILE_UNKNOWN",
+            Self::NoSuchScepRequest(_) => "SCEP_REQUEST_UNKNOWN",
+            Self::NoSuchSerial(_) => "SERIAL_UNKNOWN",
         }
     }
 }

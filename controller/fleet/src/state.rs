@@ -22,7 +22,9 @@ use roaring::RoaringBitmap;
 
 use crate::{
     client::{Client, ClientNumber},
+    enrolment::Enrolment,
     event::{Certificate, Purpose, Request, SignedRoot},
+    issuance::{ChallengeId, Issuance},
     refusal::Refusal,
     rotation::{Phase, Rotation},
 };
@@ -49,6 +51,8 @@ pub struct Fleet {
     requests: HashMap<String, Done>,
     request_order: VecDeque<(Timestamp, String)>,
     last_time: Option<Timestamp>,
+    enrolment: Enrolment,
+    issuance: Issuance,
 }
 
 /// How the fleet began.
@@ -150,6 +154,8 @@ pub enum Outcome {
     Rotation(RotationId),
     /// A client.
     Client(ClientNumber),
+    /// A challenge of the built-in CA.
+    Challenge(ChallengeId),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -392,6 +398,18 @@ impl Fleet {
         self.publications
             .get(&revision)
             .map(|published| published.mode)
+    }
+
+    /// SCEP settings and devices' requests.
+    #[must_use]
+    pub const fn enrolment(&self) -> &Enrolment {
+        &self.enrolment
+    }
+
+    /// The built-in CA.
+    #[must_use]
+    pub const fn issuance(&self) -> &Issuance {
+        &self.issuance
     }
 
     /// The newest journal entry's time.

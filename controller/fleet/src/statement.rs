@@ -9,6 +9,7 @@ use convoy_shared::{
 
 use crate::{
     client::{Client, ClientNumber, ClientState, RETURNS_OF_COPIES, Suspicion},
+    enrolment::{self, EnrolmentStatement},
     event::{Connected, Event, Purpose},
     rotation::{Rotation, Strategy},
     state::Fleet,
@@ -46,6 +47,8 @@ pub enum Statement {
     Confirmed(Held, Generation),
     /// It was caught.
     Suspected(Suspicion),
+    /// Something of its certificate requests.
+    Enrolment(EnrolmentStatement),
 }
 
 /// Decides a statement. Repetition and staleness give no events.
@@ -114,6 +117,7 @@ pub fn decide(fleet: &Fleet, number: ClientNumber, statement: Statement) -> Vec<
             Some(_) | None => vec![],
         },
         Statement::Suspected(suspicion) => suspected(number, client, suspicion),
+        Statement::Enrolment(statement) => enrolment::report(fleet, number, statement),
     }
 }
 

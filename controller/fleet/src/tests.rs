@@ -4,9 +4,11 @@
 mod bridge;
 mod copies;
 mod ending;
+mod enrolment;
 mod evidence;
 mod gates;
 mod invariants;
+mod issuance;
 mod phases;
 mod refusals;
 mod requests;

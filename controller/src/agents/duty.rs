@@ -6,7 +6,7 @@ use convoy_fleet::{
     rotation::{Phase, Rotation, Strategy},
     state::Fleet,
 };
-use convoy_shared::{ack::Held, envelope::Envelope};
+use convoy_shared::{ack::Held, envelope::Envelope, id::Revision};
 
 use crate::{checks::Wanted, peer::Peer};
 
@@ -96,6 +96,32 @@ pub(super) fn owed(fleet: &Fleet, stand: &Stand<'_>) -> Owed {
     } else {
         Owed::ReconnectInFull
     }
+}
+
+/// What a client's SCEP document is made of: another one is owed when this is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Basis {
+    /// The newest change that concerns the client.
+    revision: Revision,
+    /// The built-in CA in force: its certificate is in the document.
+    authority: Option<u32>,
+}
+
+/// What the client's SCEP document is made of just now, if it is owed one. Trust comes first, who has an expired certificate gets none, and
+/// nobody over an old server certificate.
+pub(super) fn owed_scep(fleet: &Fleet, stand: &Stand<'_>, owed: &Owed) -> Option<Basis> {
+    let after_trust = matches!(owed, Owed::Nothing | Owed::Check(..));
+    if !after_trust || stand.peer.bridged || stand.expired {
+        return None;
+    }
+    let record = fleet
+        .client(stand.client)
+        .filter(|record| record.state != ClientState::Decommissioned)?;
+    let revision = fleet.enrolment().revision_of(stand.client, &record.group);
+    (revision > Revision(0)).then(|| Basis {
+        revision,
+        authority: fleet.issuance().current().map(|ca| ca.number),
+    })
 }
 
 fn to_prove(rotation: &Rotation, client: ClientNumber, suspected: bool) -> Option<Wanted> {

@@ -7,7 +7,7 @@ use convoy_proto::{
 };
 use convoy_shared::{
     ack::Held,
-    id::{Incarnation, InstanceId, RootVersion},
+    id::{Incarnation, InstanceId, Revision, RootVersion},
     proof::Nonce,
     trust::ModeInForce,
 };
@@ -24,7 +24,12 @@ pub(super) struct Hello {
     pub(super) held: Held,
     pub(super) mode: ModeInForce,
     pub(super) agent_version: String,
+    pub(super) scep_revision: Revision,
+    pub(super) scep_supports: Vec<String>,
 }
+
+/// The most words about SCEP, and the longest, in characters.
+const WORDS: usize = 64;
 
 /// Reads the first message.
 pub(super) async fn hello(inbound: &mut Streaming<SessionRequest>) -> Result<Hello, Status> {
@@ -51,5 +56,37 @@ pub(super) async fn hello(inbound: &mut Streaming<SessionRequest>) -> Result<Hel
         held: read_held(hello.trust).map_err(|bad| status::invalid("trust", &bad))?,
         mode: ModeInForce::try_from(mode).map_err(|bad| status::invalid("mode", &bad))?,
         agent_version: hello.agent_version.chars().take(64).collect(),
+        scep_revision: Revision(hello.scep_revision),
+        scep_supports: words(hello.scep_supports)?,
     })
+}
+
+fn words(words: Vec<String>) -> Result<Vec<String>, Status> {
+    let fits = |word: &String| word.chars().count() <= WORDS && !word.chars().any(char::is_control);
+    if words.len() <= WORDS && words.iter().all(fits) {
+        Ok(words)
+    } else {
+        Err(status::invalid(
+            "scep_supports",
+            &"at most 64 words of at most 64 characters",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_supports_is_bounded() {
+        let many = |count: usize, length: usize| vec!["x".repeat(length); count];
+        assert!(words(many(WORDS, WORDS)).is_ok());
+        for bad in [
+            many(WORDS + 1, 1),
+            many(1, WORDS + 1),
+            vec!["a\n".to_owned()],
+        ] {
+            assert!(words(bad).is_err());
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! One session of one client: hello, proof, then whatever is owed until it ends. What is owed is decided in `duty`, and what counts in the fleet.
 
+mod scep;
+
 use std::{sync::Arc, time::Duration};
 
 use convoy_fleet::{client::ClientState, rotation::closing_window, statement::Statement};
@@ -23,7 +25,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     Agents,
-    duty::{Owed, Stand, owed},
+    duty::{Owed, Stand, owed, owed_scep},
     hello::{Hello, hello},
 };
 use crate::{
@@ -32,8 +34,9 @@ use crate::{
     clock, documents,
     keeper::Heads,
     peer::{Identity, Peer},
-    sessions::Session,
+    sessions::{Order, Session},
 };
+use scep::Enrolling;
 
 /// How long a client may take to say hello, or to take a message.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -66,8 +69,9 @@ pub(super) async fn run(
         Err(_) => return,
     };
     let client = identity.client;
+    let (session, orders) = agents.sessions.open(client);
     let mut talk = Talk {
-        session: agents.sessions.open(client),
+        session,
         heads: agents.keeper.heads(),
         agents,
         peer,
@@ -80,6 +84,7 @@ pub(super) async fn run(
         again: AGAIN,
         not_before: None,
         swap_at: None,
+        scep: Enrolling::new(&hello, orders),
     };
     // A client that comes too often waits: each session is two entries in the journal.
     sleep(talk.agents.sessions.too_soon(client)).await;
@@ -131,6 +136,7 @@ struct Talk {
     not_before: Option<Instant>,
     /// When to part after the swap: drawn once, so that not all come at once.
     swap_at: Option<Instant>,
+    scep: Enrolling,
 }
 
 struct Running {
@@ -141,6 +147,7 @@ struct Running {
 
 enum Woken {
     Said(SessionRequest),
+    Ordered(Order),
     Changed,
 }
 
@@ -160,6 +167,7 @@ impl Talk {
             served: self.peer.served,
         })
         .await?;
+        self.state_scep(self.scep.held).await?;
         loop {
             // Before the state is looked at: what changes from here on wakes the session.
             let seen = self.heads.borrow_and_update().structure;
@@ -167,6 +175,7 @@ impl Talk {
             self.give_what_is_owed().await?;
             match self.wake(inbound, seen).await? {
                 Woken::Said(message) => self.receive(message).await?,
+                Woken::Ordered(order) => self.pass_on(order).await?,
                 Woken::Changed => {}
             }
         }
@@ -193,6 +202,11 @@ impl Talk {
                     .filter(|root| root.root.version > hello.root_version)
                     .map(|root| root.envelope.clone().into())
                     .collect(),
+                scep_attempt: fleet
+                    .enrolment()
+                    .requests(self.identity.client)
+                    .and_then(|requests| requests.records.back())
+                    .map_or(0, |record| record.attempt),
             }
         };
         self.send(session_response::Message::Welcome(welcome)).await
@@ -227,6 +241,14 @@ impl Talk {
                 None => std::future::pending().await,
             }
         };
+        let orders = &mut self.scep.orders;
+        let order = async {
+            match orders.recv().await {
+                Some(order) => order,
+                // Another session has taken over.
+                None => std::future::pending().await,
+            }
+        };
         let time = async {
             match timer {
                 Some(timer) => sleep_until(timer).await,
@@ -241,6 +263,7 @@ impl Talk {
                 Err(status) => Err(status::invalid("message", &status.message()).into()),
             },
             () = self.session.replaced() => Err(self.replaced().await),
+            order = order => Ok(Woken::Ordered(order)),
             () = structure => Ok(Woken::Changed),
             () = sight => Ok(Woken::Changed),
             () = time => Ok(Woken::Changed),
@@ -265,6 +288,10 @@ impl Talk {
                 }
             }
             Some(session_request::Message::CheckReport(report)) => self.take_report(&report),
+            Some(session_request::Message::ScepReport(report)) => {
+                self.take_scep_report(report).await
+            }
+            Some(session_request::Message::ScepOrderAnswer(answer)) => self.take_answer(answer),
             Some(session_request::Message::Hello(_)) => {
                 Err(status::invalid("hello", &"a session has one hello, and it comes first").into())
             }
@@ -345,7 +372,7 @@ impl Talk {
     }
 
     async fn give_what_is_owed(&mut self) -> Result<(), End> {
-        let owed = {
+        let (owed, scep) = {
             let stand = Stand {
                 client: self.identity.client,
                 peer: &self.peer,
@@ -354,7 +381,10 @@ impl Talk {
                 held: self.held,
                 sent: self.sent,
             };
-            owed(&self.agents.keeper.read(), &stand)
+            let fleet = self.agents.keeper.read();
+            let owed = owed(&fleet, &stand);
+            let scep = owed_scep(&fleet, &stand, &owed);
+            (owed, scep)
         };
         if owed != Owed::ReconnectAfterSwap {
             self.swap_at = None;
@@ -363,6 +393,14 @@ impl Talk {
             self.check = None;
             self.not_before = None;
         }
+        self.give(owed).await?;
+        match scep {
+            Some(basis) => self.give_scep(basis).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn give(&mut self, owed: Owed) -> Result<(), End> {
         match owed {
             Owed::Nothing => Ok(()),
             Owed::Farewell => {

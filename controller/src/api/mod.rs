@@ -5,6 +5,8 @@ mod clients;
 mod groups;
 mod page;
 mod rotations;
+mod scep;
+mod scep_authority;
 pub mod status;
 mod tokens;
 mod view;
@@ -26,13 +28,18 @@ use convoy_fleet::{
 use convoy_proto::v1::{
     self, certificate_service_server::CertificateServiceServer,
     client_service_server::ClientServiceServer, group_service_server::GroupServiceServer,
-    rotation_service_server::RotationServiceServer, token_service_server::TokenServiceServer,
+    rotation_service_server::RotationServiceServer,
+    scep_authority_service_server::ScepAuthorityServiceServer,
+    scep_service_server::ScepServiceServer, token_service_server::TokenServiceServer,
 };
 use convoy_shared::id::{ClientId, Digest, RotationId};
 use prost::Message;
 use tonic::{Request, Status, service::Routes};
 
-use crate::{folder::Folder, keeper::Keeper, keys::FleetKeys, peer::LocalPeer, sessions::Sessions};
+use crate::{
+    folder::Folder, keeper::Keeper, keys::FleetKeys, peer::LocalPeer, scep::Scep,
+    sessions::Sessions,
+};
 
 /// What the services share.
 #[derive(Clone)]
@@ -45,17 +52,21 @@ pub struct Api {
     pub folder: Arc<Folder>,
     /// Who is connected just now.
     pub sessions: Arc<Sessions>,
+    /// SCEP.
+    pub scep: Arc<Scep>,
     /// The port in the addresses of join tokens.
     pub agents_port: u16,
 }
 
 /// The names of the services, as health and reflection list them.
-pub const SERVICES: [&str; 6] = [
+pub const SERVICES: [&str; 8] = [
     "convoy.v1.AgentService",
     "convoy.v1.CertificateService",
     "convoy.v1.ClientService",
     "convoy.v1.GroupService",
     "convoy.v1.RotationService",
+    "convoy.v1.ScepAuthorityService",
+    "convoy.v1.ScepService",
     "convoy.v1.TokenService",
 ];
 
@@ -71,6 +82,8 @@ impl Api {
             .add_service(ClientServiceServer::new(self.clone()))
             .add_service(GroupServiceServer::new(self.clone()))
             .add_service(RotationServiceServer::new(self.clone()))
+            .add_service(ScepAuthorityServiceServer::new(self.clone()))
+            .add_service(ScepServiceServer::new(self.clone()))
             .add_service(TokenServiceServer::new(self.clone()));
         Ok(explained(routes))
     }

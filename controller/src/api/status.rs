@@ -130,16 +130,23 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::NoSuchClient
         | Refusal::NoSuchGeneration(_)
         | Refusal::NoSuchRotation(_)
+        | Refusal::NoSuchChallenge(_)
+        | Refusal::NoSuchProfile(_)
+        | Refusal::NoSuchScepRequest(_)
+        | Refusal::NoSuchSerial(_)
         | Refusal::NoRotationYet => Code::NotFound,
-        Refusal::GroupExists(_) | Refusal::RequestReused(_) => Code::AlreadyExists,
+        Refusal::GroupExists(_) | Refusal::RequestReused(_) | Refusal::ChallengeTaken(_) => {
+            Code::AlreadyExists
+        }
         Refusal::UnknownToken(_) => Code::Unauthenticated,
         Refusal::TokenExpired(_)
         | Refusal::TokenUsedUp(_)
         | Refusal::TokenRevoked
         | Refusal::ClientDecommissioned => Code::PermissionDenied,
-        Refusal::TokenBornExpired | Refusal::WaiverBornExpired | Refusal::LeaseTooLong { .. } => {
-            Code::InvalidArgument
-        }
+        Refusal::BadSetting(_)
+        | Refusal::TokenBornExpired
+        | Refusal::WaiverBornExpired
+        | Refusal::LeaseTooLong { .. } => Code::InvalidArgument,
         Refusal::NotFounded
         | Refusal::AlreadyFounded
         | Refusal::NothingToResolve
@@ -155,6 +162,9 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::NotSwapping { .. }
         | Refusal::NobodyToWaitFor
         | Refusal::WaiverCap { .. }
+        | Refusal::TimerOn { .. }
+        | Refusal::NoScepAuthority
+        | Refusal::Rollover(_)
         | Refusal::OffForbidden => Code::FailedPrecondition,
     };
     let metadata = match refusal {

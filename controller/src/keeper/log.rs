@@ -1,5 +1,7 @@
 //! One log line per event that matters. Nothing else is done with an event here.
 
+mod scep;
+
 use convoy_fleet::{
     client::ClientNumber,
     event::{Entry, Event},
@@ -96,6 +98,17 @@ pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
         Event::ClientDisconnected { client } => {
             tracing::debug!(client = named(client), "client disconnected")
         }
+        Event::Enrolment(event) => scep::enrolment(
+            &|number| {
+                fleet
+                    .client(*number)
+                    .map(|client| client.id.to_string())
+                    .unwrap_or_default()
+            },
+            event,
+            entry,
+        ),
+        Event::Issuance(event) => scep::issuance(event, entry),
         Event::ReplicaStarted
         | Event::AlreadySo
         | Event::ServerNamesSet { .. }

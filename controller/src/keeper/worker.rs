@@ -1,26 +1,26 @@
 //! The keeper's own task: it takes message by message, and is the only one that appends and folds. What is asked of it comes from its handle.
 
+mod batch;
+
 use std::{
-    collections::{HashSet, VecDeque},
-    mem,
+    collections::VecDeque,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
 use convoy_fleet::{
-    client::ClientNumber,
     decide::{self, Command},
+    enrolment::EnrolmentEvent,
     event::{Actor, Entry, Event, Request},
     rotation::{self, Duty},
     state::{Fleet, Outcome},
-    statement::{self, Statement},
 };
 use convoy_proto::journal::{decode_entry, encode_entry};
 use convoy_shared::id::FleetId;
 use jiff::Timestamp;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep_until, timeout_at},
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
 };
 
 use super::{Heads, KeeperError, Message, log};
@@ -30,10 +30,6 @@ use crate::{
     keys::FleetKeys,
 };
 
-/// How long a batch of statements waits for more.
-const LINGER: Duration = Duration::from_millis(5);
-/// The most statements in a batch.
-const BATCH: usize = 4096;
 /// How many entries are read at a time.
 const PAGE: usize = 1024;
 /// Who writes: one controller writes a journal of its own.
@@ -90,8 +86,6 @@ struct Worker {
     looked_at: Timestamp,
 }
 
-type Answer = oneshot::Sender<Result<(), KeeperError>>;
-
 impl Worker {
     async fn run(mut self) {
         loop {
@@ -119,7 +113,8 @@ impl Worker {
                     client,
                     statement,
                     reply,
-                } => self.batch(client, statement, reply).await,
+                } => self.statements(client, statement, reply).await,
+                Message::Order { order, reply } => self.orders(order, reply).await,
                 Message::Seen(clients) => {
                     let events = vec![Event::ClientsSeen { clients }];
                     if let Err(error) = self.save(events, clock::now(), Actor::Clients, None).await
@@ -199,74 +194,6 @@ impl Worker {
                 // Somebody else was faster: look again.
                 Err(KeeperError::Append(AppendError::Conflict { .. })) => self.catch_up().await?,
                 Err(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn batch(&mut self, client: ClientNumber, statement: Statement, reply: Answer) {
-        let mut clients = HashSet::from([client]);
-        let mut statements = vec![(client, statement)];
-        let mut replies = vec![reply];
-        let end = Instant::now() + LINGER;
-        // A client that says two things at once waits for itself, not everybody for it. What was set aside earlier comes first, so that a
-        // client's statements stay in order.
-        let mut aside = mem::take(&mut self.waiting);
-        let mut closed = false;
-        while !closed && statements.len() < BATCH {
-            let next = match aside.pop_front() {
-                Some(message) => message,
-                None => match timeout_at(end, self.inbox.recv()).await {
-                    Ok(Some(message)) => message,
-                    Ok(None) | Err(_) => break,
-                },
-            };
-            match next {
-                Message::Statement {
-                    client,
-                    statement,
-                    reply,
-                } if clients.insert(client) => {
-                    statements.push((client, statement));
-                    replies.push(reply);
-                }
-                other => {
-                    closed =
-                        !matches!(other, Message::Statement { .. }) || self.waiting.len() >= BATCH;
-                    self.waiting.push_back(other);
-                }
-            }
-        }
-        self.waiting.append(&mut aside);
-        let saved = loop {
-            let events: Vec<Event> = {
-                let fleet = self.read();
-                statements
-                    .iter()
-                    .flat_map(|(client, statement)| {
-                        statement::decide(&fleet, *client, statement.clone())
-                    })
-                    .collect()
-            };
-            match self.save(events, clock::now(), Actor::Clients, None).await {
-                Err(KeeperError::Append(AppendError::Conflict { .. })) => {
-                    if let Err(error) = self.catch_up().await {
-                        break Err(error);
-                    }
-                }
-                saved => break saved,
-            }
-        };
-        match saved {
-            Ok(_) => {
-                for reply in replies {
-                    drop(reply.send(Ok(())));
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot save what clients stated");
-                for reply in replies {
-                    drop(reply.send(Err(KeeperError::Unsaved)));
-                }
             }
         }
     }
@@ -427,5 +354,7 @@ const fn is_structural(event: &Event) -> bool {
             | Event::ClientSuspected { .. }
             | Event::TokenCreated { .. }
             | Event::TokenRevoked { .. }
+            | Event::Enrolment(EnrolmentEvent::Reported { .. } | EnrolmentEvent::Stated { .. })
+            | Event::Issuance(_)
     )
 }

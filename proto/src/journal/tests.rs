@@ -1,5 +1,8 @@
 //! One sample of every event, and bytes that are no entry.
 
+mod enrolment;
+mod issuance;
+
 use convoy_fleet::{
     client::Suspicion,
     event::{Certificate, Connected, Imported, Joined, Publication, Purpose},
@@ -88,6 +91,8 @@ fn following(event: &Event) -> Option<Event> {
             until: at(-5),
         },
         Event::ClientWaived { .. } => return None,
+        // Their samples are in a file of their own.
+        Event::Enrolment(_) | Event::Issuance(_) => return None,
     })
 }
 
@@ -117,7 +122,12 @@ fn samples() -> Vec<Event> {
         Phase::Completed,
         Phase::RolledBack,
     ];
-    every.chain(others).chain(phases.map(entered)).collect()
+    every
+        .chain(others)
+        .chain(phases.map(entered))
+        .chain(enrolment::samples())
+        .chain(issuance::samples())
+        .collect()
 }
 
 fn at(second: i64) -> Timestamp {

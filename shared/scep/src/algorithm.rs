@@ -27,11 +27,31 @@ pub enum Hash {
 }
 
 const HASHES: [(Hash, &str, ObjectIdentifier); 5] = [
-    (Hash::Md5, "MD5", ObjectIdentifier::new_unwrap("1.2.840.113549.2.5")),
-    (Hash::Sha1, "SHA-1", ObjectIdentifier::new_unwrap("1.3.14.3.2.26")),
-    (Hash::Sha256, "SHA-256", ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1")),
-    (Hash::Sha384, "SHA-384", ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2")),
-    (Hash::Sha512, "SHA-512", ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3")),
+    (
+        Hash::Md5,
+        "MD5",
+        ObjectIdentifier::new_unwrap("1.2.840.113549.2.5"),
+    ),
+    (
+        Hash::Sha1,
+        "SHA-1",
+        ObjectIdentifier::new_unwrap("1.3.14.3.2.26"),
+    ),
+    (
+        Hash::Sha256,
+        "SHA-256",
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1"),
+    ),
+    (
+        Hash::Sha384,
+        "SHA-384",
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2"),
+    ),
+    (
+        Hash::Sha512,
+        "SHA-512",
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3"),
+    ),
 ];
 
 impl Hash {
@@ -50,7 +70,10 @@ impl Hash {
     /// The hash with this object identifier, if it is one of ours.
     #[must_use]
     pub fn from_oid(oid: ObjectIdentifier) -> Option<Self> {
-        HASHES.iter().find(|(_, _, known)| *known == oid).map(|(hash, _, _)| *hash)
+        HASHES
+            .iter()
+            .find(|(_, _, known)| *known == oid)
+            .map(|(hash, _, _)| *hash)
     }
 
     /// The digest of `bytes`, 20 to 64 octets; `None` for MD5, which is never computed.
@@ -119,11 +142,31 @@ pub enum Cipher {
 }
 
 const CIPHERS: [(Cipher, &str, ObjectIdentifier); 5] = [
-    (Cipher::Des, "DES-CBC", ObjectIdentifier::new_unwrap("1.3.14.3.2.7")),
-    (Cipher::TripleDes, "DES-EDE3-CBC", ObjectIdentifier::new_unwrap("1.2.840.113549.3.7")),
-    (Cipher::Aes128, "AES-128-CBC", ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.2")),
-    (Cipher::Aes192, "AES-192-CBC", ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.22")),
-    (Cipher::Aes256, "AES-256-CBC", ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.42")),
+    (
+        Cipher::Des,
+        "DES-CBC",
+        ObjectIdentifier::new_unwrap("1.3.14.3.2.7"),
+    ),
+    (
+        Cipher::TripleDes,
+        "DES-EDE3-CBC",
+        ObjectIdentifier::new_unwrap("1.2.840.113549.3.7"),
+    ),
+    (
+        Cipher::Aes128,
+        "AES-128-CBC",
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.2"),
+    ),
+    (
+        Cipher::Aes192,
+        "AES-192-CBC",
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.22"),
+    ),
+    (
+        Cipher::Aes256,
+        "AES-256-CBC",
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.42"),
+    ),
 ];
 
 impl Cipher {
@@ -142,7 +185,10 @@ impl Cipher {
     /// The cipher with this object identifier, if it is one of ours.
     #[must_use]
     pub fn from_oid(oid: ObjectIdentifier) -> Option<Self> {
-        CIPHERS.iter().find(|(_, _, known)| *known == oid).map(|(cipher, _, _)| *cipher)
+        CIPHERS
+            .iter()
+            .find(|(_, _, known)| *known == oid)
+            .map(|(cipher, _, _)| *cipher)
     }
 
     /// Length of the key in octets, parity bits of DES included.
@@ -178,7 +224,10 @@ impl Cipher {
     }
 
     /// The provider's algorithm.
-    #[expect(deprecated, reason = "DES and triple DES are what some servers answer with")]
+    #[expect(
+        deprecated,
+        reason = "DES and triple DES are what some servers answer with"
+    )]
     pub(crate) const fn provider(self) -> &'static cipher::Algorithm {
         match self {
             Self::Des => &cipher::DES_FOR_LEGACY_USE_ONLY,

@@ -112,8 +112,12 @@ impl Operation {
         for parameter in query.split('&') {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             match name {
-                "operation" if operation.replace(value).is_some() => return Err(BadOperation::Repeated("operation")),
-                "message" if message.replace(value).is_some() => return Err(BadOperation::Repeated("message")),
+                "operation" if operation.replace(value).is_some() => {
+                    return Err(BadOperation::Repeated("operation"));
+                }
+                "message" if message.replace(value).is_some() => {
+                    return Err(BadOperation::Repeated("message"));
+                }
                 _ => {}
             }
         }
@@ -121,11 +125,21 @@ impl Operation {
         match (operation, method) {
             ("PKIOperation", Method::Post) if body.is_empty() => Err(BadOperation::NoMessage),
             ("PKIOperation", Method::Post) => Ok(Self::PkiOperation(body.to_vec())),
-            ("PKIOperation", Method::Get) => message_of(message.ok_or(BadOperation::NoMessage)?).map(Self::PkiOperation),
-            ("GetCACaps" | "GetCACert" | "GetNextCACert", Method::Post) => Err(BadOperation::Method),
-            ("GetCACaps", Method::Get) => Ok(Self::GetCaCaps { identifier: identifier_of(message)? }),
-            ("GetCACert", Method::Get) => Ok(Self::GetCaCert { identifier: identifier_of(message)? }),
-            ("GetNextCACert", Method::Get) => Ok(Self::GetNextCaCert { identifier: identifier_of(message)? }),
+            ("PKIOperation", Method::Get) => {
+                message_of(message.ok_or(BadOperation::NoMessage)?).map(Self::PkiOperation)
+            }
+            ("GetCACaps" | "GetCACert" | "GetNextCACert", Method::Post) => {
+                Err(BadOperation::Method)
+            }
+            ("GetCACaps", Method::Get) => Ok(Self::GetCaCaps {
+                identifier: identifier_of(message)?,
+            }),
+            ("GetCACert", Method::Get) => Ok(Self::GetCaCert {
+                identifier: identifier_of(message)?,
+            }),
+            ("GetNextCACert", Method::Get) => Ok(Self::GetNextCaCert {
+                identifier: identifier_of(message)?,
+            }),
             _ => Err(BadOperation::Unknown),
         }
     }
@@ -152,9 +166,10 @@ impl Operation {
                 content_type: Some(media::PKI_MESSAGE),
                 body: message,
             },
-            Self::PkiOperation(message) => {
-                get("PKIOperation", Some(&base64::engine::general_purpose::STANDARD.encode(message)))
-            }
+            Self::PkiOperation(message) => get(
+                "PKIOperation",
+                Some(&base64::engine::general_purpose::STANDARD.encode(message)),
+            ),
         }
     }
 }
@@ -195,7 +210,11 @@ fn message_of(value: &str) -> Result<Vec<u8>, BadOperation> {
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
     );
     let message = lenient.decode(text).map_err(|_| BadOperation::Base64)?;
-    if message.is_empty() { Err(BadOperation::NoMessage) } else { Ok(message) }
+    if message.is_empty() {
+        Err(BadOperation::NoMessage)
+    } else {
+        Ok(message)
+    }
 }
 
 fn identifier_of(value: Option<&str>) -> Result<Option<String>, BadOperation> {
@@ -216,7 +235,9 @@ fn unescape(value: &str) -> Result<Vec<u8>, BadOperation> {
             plain.push(byte);
             continue;
         }
-        let (Some(high), Some(low)) = (bytes.next(), bytes.next()) else { return Err(BadOperation::Escape) };
+        let (Some(high), Some(low)) = (bytes.next(), bytes.next()) else {
+            return Err(BadOperation::Escape);
+        };
         let mut decoded = [0; 1];
         hex::decode_to_slice([high, low], &mut decoded).map_err(|_| BadOperation::Escape)?;
         plain.extend_from_slice(&decoded);
@@ -225,15 +246,17 @@ fn unescape(value: &str) -> Result<Vec<u8>, BadOperation> {
 }
 
 fn escape(value: &str) -> String {
-    value.bytes().fold(String::with_capacity(value.len()), |mut escaped, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push('%');
-            escaped.push_str(&hex::encode_upper([byte]));
-        }
-        escaped
-    })
+    value
+        .bytes()
+        .fold(String::with_capacity(value.len()), |mut escaped, byte| {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+                escaped.push(char::from(byte));
+            } else {
+                escaped.push('%');
+                escaped.push_str(&hex::encode_upper([byte]));
+            }
+            escaped
+        })
 }
 
 #[cfg(test)]
@@ -252,9 +275,21 @@ mod tests {
         assert_eq!(plain, "MAP77//7");
         let long = base64::engine::general_purpose::STANDARD.encode([0xfb, 0xef, 0xbe, 0xff]);
         assert_eq!(long, "++++/w==");
-        for form in ["++++/w==", "%2B%2B%2b%2B%2Fw%3D%3D", "    /w==", "++++%0A/w==%0A", "++++%0D%0A/w==", "++++/w", "%20+%2B /w="] {
+        for form in [
+            "++++/w==",
+            "%2B%2B%2b%2B%2Fw%3D%3D",
+            "    /w==",
+            "++++%0A/w==%0A",
+            "++++%0D%0A/w==",
+            "++++/w",
+            "%20+%2B /w=",
+        ] {
             let read = get(&format!("operation=PKIOperation&message={form}"));
-            assert_eq!(read, Ok(Operation::PkiOperation(vec![0xfb, 0xef, 0xbe, 0xff])), "{form}");
+            assert_eq!(
+                read,
+                Ok(Operation::PkiOperation(vec![0xfb, 0xef, 0xbe, 0xff])),
+                "{form}"
+            );
         }
     }
 
@@ -263,46 +298,123 @@ mod tests {
         for post in [true, false] {
             for operation in [
                 Operation::GetCaCaps { identifier: None },
-                Operation::GetCaCert { identifier: Some("Zürich & Co + 1/2 = ½".to_owned()) },
-                Operation::GetNextCaCert { identifier: Some("a".to_owned()) },
+                Operation::GetCaCert {
+                    identifier: Some("Zürich & Co + 1/2 = ½".to_owned()),
+                },
+                Operation::GetNextCaCert {
+                    identifier: Some("a".to_owned()),
+                },
                 Operation::PkiOperation(MESSAGE.to_vec()),
             ] {
                 let sent = operation.clone().into_request(post);
-                assert!(sent.query.is_ascii() && !sent.query.contains([' ', '+', '/', '?']), "{}", sent.query);
+                assert!(
+                    sent.query.is_ascii() && !sent.query.contains([' ', '+', '/', '?']),
+                    "{}",
+                    sent.query
+                );
                 assert_eq!(sent.content_type.is_some(), sent.method == Method::Post);
-                assert_eq!(Operation::parse(sent.method, Some(&sent.query), &sent.body), Ok(operation));
+                assert_eq!(
+                    Operation::parse(sent.method, Some(&sent.query), &sent.body),
+                    Ok(operation)
+                );
             }
         }
     }
 
     #[test]
     fn the_identifier_is_left_out_unless_it_is_set() {
-        assert_eq!(Operation::GetCaCaps { identifier: None }.into_request(true).query, "operation=GetCACaps");
-        assert_eq!(get("operation=GetCACert&message="), Ok(Operation::GetCaCert { identifier: None }));
-        assert_eq!(get("operation=GetCACert&message=a+b"), Ok(Operation::GetCaCert { identifier: Some("a b".to_owned()) }));
-        assert_eq!(get("message=a&operation=GetCACert"), Ok(Operation::GetCaCert { identifier: Some("a".to_owned()) }));
+        assert_eq!(
+            Operation::GetCaCaps { identifier: None }
+                .into_request(true)
+                .query,
+            "operation=GetCACaps"
+        );
+        assert_eq!(
+            get("operation=GetCACert&message="),
+            Ok(Operation::GetCaCert { identifier: None })
+        );
+        assert_eq!(
+            get("operation=GetCACert&message=a+b"),
+            Ok(Operation::GetCaCert {
+                identifier: Some("a b".to_owned())
+            })
+        );
+        assert_eq!(
+            get("message=a&operation=GetCACert"),
+            Ok(Operation::GetCaCert {
+                identifier: Some("a".to_owned())
+            })
+        );
     }
 
     #[test]
     fn what_is_no_operation_is_refused_with_its_reason() {
-        assert_eq!(Operation::parse(Method::Get, None, &[]), Err(BadOperation::NoOperation));
+        assert_eq!(
+            Operation::parse(Method::Get, None, &[]),
+            Err(BadOperation::NoOperation)
+        );
         assert_eq!(get("message=MAA"), Err(BadOperation::NoOperation));
         assert_eq!(get("operation=Enrol"), Err(BadOperation::Unknown));
-        assert_eq!(get("operation=GetCACert&operation=PKIOperation"), Err(BadOperation::Repeated("operation")));
-        assert_eq!(get("operation=PKIOperation&message=MAA&message=MAA"), Err(BadOperation::Repeated("message")));
+        assert_eq!(
+            get("operation=GetCACert&operation=PKIOperation"),
+            Err(BadOperation::Repeated("operation"))
+        );
+        assert_eq!(
+            get("operation=PKIOperation&message=MAA&message=MAA"),
+            Err(BadOperation::Repeated("message"))
+        );
         assert_eq!(get("operation=PKIOperation"), Err(BadOperation::NoMessage));
-        assert_eq!(get("operation=PKIOperation&message="), Err(BadOperation::NoMessage));
-        assert_eq!(get("operation=PKIOperation&message=M"), Err(BadOperation::Base64));
-        assert_eq!(get("operation=PKIOperation&message=%-%-"), Err(BadOperation::Escape));
-        assert_eq!(get("operation=PKIOperation&message=%4"), Err(BadOperation::Escape));
-        assert_eq!(get("operation=PKIOperation&message=%zz"), Err(BadOperation::Escape));
-        assert_eq!(get("operation=GetCACert&message=%ff"), Err(BadOperation::Identifier));
-        assert_eq!(get("operation=GetCACert&message=%0a"), Err(BadOperation::Identifier));
-        assert_eq!(get(&format!("operation=GetCACert&message={}", "a".repeat(256))), Err(BadOperation::Identifier));
-        assert_eq!(get(&format!("operation=PKIOperation&message={}", "A".repeat(MAX_QUERY))), Err(BadOperation::TooLong));
-        assert_eq!(Operation::parse(Method::Post, Some("operation=PKIOperation"), &[]), Err(BadOperation::NoMessage));
-        assert_eq!(Operation::parse(Method::Post, Some("operation=GetCACert"), &[]), Err(BadOperation::Method));
+        assert_eq!(
+            get("operation=PKIOperation&message="),
+            Err(BadOperation::NoMessage)
+        );
+        assert_eq!(
+            get("operation=PKIOperation&message=M"),
+            Err(BadOperation::Base64)
+        );
+        assert_eq!(
+            get("operation=PKIOperation&message=%-%-"),
+            Err(BadOperation::Escape)
+        );
+        assert_eq!(
+            get("operation=PKIOperation&message=%4"),
+            Err(BadOperation::Escape)
+        );
+        assert_eq!(
+            get("operation=PKIOperation&message=%zz"),
+            Err(BadOperation::Escape)
+        );
+        assert_eq!(
+            get("operation=GetCACert&message=%ff"),
+            Err(BadOperation::Identifier)
+        );
+        assert_eq!(
+            get("operation=GetCACert&message=%0a"),
+            Err(BadOperation::Identifier)
+        );
+        assert_eq!(
+            get(&format!("operation=GetCACert&message={}", "a".repeat(256))),
+            Err(BadOperation::Identifier)
+        );
+        assert_eq!(
+            get(&format!(
+                "operation=PKIOperation&message={}",
+                "A".repeat(MAX_QUERY)
+            )),
+            Err(BadOperation::TooLong)
+        );
+        assert_eq!(
+            Operation::parse(Method::Post, Some("operation=PKIOperation"), &[]),
+            Err(BadOperation::NoMessage)
+        );
+        assert_eq!(
+            Operation::parse(Method::Post, Some("operation=GetCACert"), &[]),
+            Err(BadOperation::Method)
+        );
         let long = vec![0; MAX_BODY + 1];
-        assert_eq!(Operation::parse(Method::Post, Some("operation=PKIOperation"), &long), Err(BadOperation::TooLong));
+        assert_eq!(
+            Operation::parse(Method::Post, Some("operation=PKIOperation"), &long),
+            Err(BadOperation::TooLong)
+        );
     }
 }

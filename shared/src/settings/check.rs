@@ -1,6 +1,6 @@
 //! Whether settings can be, and what a template makes of a device's facts. Values that no text can have are refused by their kinds already.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use jiff::SignedDuration;
 
@@ -46,16 +46,35 @@ impl Facts {
             self.ip.map(|ip| ip.to_string()),
             self.serial.clone(),
         ];
-        let mut filled = template.to_owned();
-        for (placeholder, value) in PLACEHOLDERS.into_iter().zip(values) {
-            if filled.contains(placeholder) {
-                let value = value.ok_or_else(|| Unfilled {
-                    template: template.to_owned(),
-                    placeholder: placeholder.to_owned(),
-                })?;
-                filled = filled.replace(placeholder, &value);
+        let mut filled = String::new();
+        let mut rest = template;
+        // In one pass: what a device calls itself is never taken for a template.
+        while let Some(at) = rest.find('{') {
+            let (text, tail) = rest.split_at(at);
+            filled.push_str(text);
+            let known = PLACEHOLDERS.iter().zip(&values);
+            match known
+                .filter_map(|(name, value)| Some((name, value, tail.strip_prefix(name)?)))
+                .next()
+            {
+                Some((_, Some(value), tail)) => {
+                    filled.push_str(value);
+                    rest = tail;
+                }
+                Some((name, None, _)) => {
+                    return Err(Unfilled {
+                        template: template.to_owned(),
+                        placeholder: (*name).to_owned(),
+                    });
+                }
+                None => {
+                    let (brace, tail) = tail.split_at(1);
+                    filled.push_str(brace);
+                    rest = tail;
+                }
             }
         }
+        filled.push_str(rest);
         Ok(filled)
     }
 }
@@ -200,11 +219,11 @@ impl ScepSettings {
                 "the URL of NDES's challenge page, which challenge=ndes wants",
             ));
         }
-        if !self.ndes_url.is_empty() && !self.ndes_url.starts_with("http://") {
+        if !self.ndes_url.is_empty() && !is_http_url(&self.ndes_url) {
             return Err(BadSetting::new(
                 "ndes_url",
                 &self.ndes_url,
-                "an http:// URL",
+                "a URL like http://ndes.example/certsrv/mscep_admin/: plain HTTP, without a query",
             ));
         }
         if self.timer && self.server == ScepServer::None {
@@ -221,11 +240,43 @@ impl ScepSettings {
 fn check_template(field: &'static str, template: &str) -> Result<(), BadSetting> {
     let mut rest = template.to_owned();
     for placeholder in PLACEHOLDERS {
-        rest = rest.replace(placeholder, "");
+        // Not by nothing: "{ser{ip}ial}" would become a placeholder.
+        rest = rest.replace(placeholder, " ");
     }
     if rest.contains(['{', '}']) {
         Err(BadSetting::new(field, template, TEMPLATE))
     } else {
         Ok(())
     }
+}
+
+/// Whether it is a URL of plain HTTP with a host and perhaps a port, and without user, query or fragment.
+pub(super) fn is_http_url(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("http://") else {
+        return false;
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let host_fits = bracketed.map_or_else(
+        || {
+            !host.is_empty()
+                && host
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+        },
+        |address| address.parse::<Ipv6Addr>().is_ok(),
+    );
+    let port_fits = port.is_none_or(|port| {
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse().is_ok_and(|port: u16| port > 0)
+    });
+    text.len() <= 1024
+        && host_fits
+        && port_fits
+        && rest
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !"?#@\\".contains(c))
 }

@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use super::check::is_http_url;
 use crate::id::Digest;
 
 /// A value that a setting cannot have.
@@ -219,13 +220,7 @@ impl FromStr for ScepServer {
             "built-in" => return Ok(Self::BuiltIn),
             _ => {}
         }
-        let rest = text.strip_prefix("http://").unwrap_or_default();
-        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let clean = text.len() <= 1024
-            && !host.is_empty()
-            && !rest.contains(['?', '#', '@', ' ', '\\'])
-            && text.chars().all(|c| c.is_ascii_graphic());
-        if clean {
+        if is_http_url(text) {
             Ok(Self::Url(text.to_owned()))
         } else {
             Err(BadSetting::new(

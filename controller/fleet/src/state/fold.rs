@@ -17,6 +17,7 @@ use crate::{
     client::{Client, ClientNumber, ClientState, Instances, Stated},
     event::{Actor, Connected, Entry, Event, Imported, Joined, Publication, Purpose},
     gate,
+    issuance::IssuanceEvent,
     rotation::{Phase, Rotation, Waiver},
 };
 
@@ -170,6 +171,8 @@ impl Fleet {
                     }
                 }
             }
+            Event::Enrolment(event) => self.enrolment.fold(event),
+            Event::Issuance(event) => self.issuance.fold(event, entry.time),
             Event::TrustPublished(publication) => self.publish(publication, entry.time),
             Event::RotationStarted {
                 rotation,
@@ -260,6 +263,7 @@ impl Fleet {
             suspicion: None,
             instances: Instances::default(),
         });
+        self.enrolment.joined(&joined.group);
         self.by_id.insert(joined.id, joined.number);
         self.by_key.insert(joined.key, joined.number);
         self.roster.insert(joined.number);
@@ -512,7 +516,12 @@ pub fn outcome(event: &Event) -> Option<Outcome> {
         Event::ClientResolved { client } | Event::ClientDecommissioned { client } => {
             Some(Outcome::Client(*client))
         }
-        Event::FleetFounded { .. }
+        Event::Issuance(IssuanceEvent::ChallengeCreated(challenge)) => {
+            Some(Outcome::Challenge(challenge.id))
+        }
+        Event::Enrolment(_)
+        | Event::Issuance(_)
+        | Event::FleetFounded { .. }
         | Event::ReplicaStarted
         | Event::AlreadySo
         | Event::ServerNamesSet { .. }

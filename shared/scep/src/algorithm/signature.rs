@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{self as provider, UnparsedPublicKey, VerificationAlgo
 use der::asn1::ObjectIdentifier;
 
 use super::Hash;
-use crate::ber::{Malformed, Reader, oid, tag};
+use crate::ber::{Malformed, Reader, tag};
 
 /// A signature algorithm with its hash.
 ///
@@ -65,17 +65,47 @@ const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10
 const SIGNATURES: [(ObjectIdentifier, SignatureAlgorithm); 10] = {
     use SignatureAlgorithm::{Ecdsa, Pkcs1};
     [
-        (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.4"), Pkcs1(Hash::Md5)),
-        (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5"), Pkcs1(Hash::Sha1)),
+        (
+            ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.4"),
+            Pkcs1(Hash::Md5),
+        ),
+        (
+            ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5"),
+            Pkcs1(Hash::Sha1),
+        ),
         // The OIW's name for the same, which old Microsoft tools write.
-        (ObjectIdentifier::new_unwrap("1.3.14.3.2.29"), Pkcs1(Hash::Sha1)),
-        (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11"), Pkcs1(Hash::Sha256)),
-        (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.12"), Pkcs1(Hash::Sha384)),
-        (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.13"), Pkcs1(Hash::Sha512)),
-        (ObjectIdentifier::new_unwrap("1.2.840.10045.4.1"), Ecdsa(Hash::Sha1)),
-        (ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2"), Ecdsa(Hash::Sha256)),
-        (ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3"), Ecdsa(Hash::Sha384)),
-        (ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4"), Ecdsa(Hash::Sha512)),
+        (
+            ObjectIdentifier::new_unwrap("1.3.14.3.2.29"),
+            Pkcs1(Hash::Sha1),
+        ),
+        (
+            ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11"),
+            Pkcs1(Hash::Sha256),
+        ),
+        (
+            ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.12"),
+            Pkcs1(Hash::Sha384),
+        ),
+        (
+            ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.13"),
+            Pkcs1(Hash::Sha512),
+        ),
+        (
+            ObjectIdentifier::new_unwrap("1.2.840.10045.4.1"),
+            Ecdsa(Hash::Sha1),
+        ),
+        (
+            ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2"),
+            Ecdsa(Hash::Sha256),
+        ),
+        (
+            ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3"),
+            Ecdsa(Hash::Sha384),
+        ),
+        (
+            ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4"),
+            Ecdsa(Hash::Sha512),
+        ),
     ]
 };
 
@@ -140,7 +170,10 @@ impl SignatureAlgorithm {
                     Hash::Sha384 => &provider::RSA_PKCS1_2048_8192_SHA384,
                     Hash::Sha512 => &provider::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
                 };
-                (rsa_public_key(spki).ok_or(BadSignature::WrongKey)?, algorithm)
+                (
+                    rsa_public_key(spki).ok_or(BadSignature::WrongKey)?,
+                    algorithm,
+                )
             }
             Self::Pss(hash) => {
                 let algorithm: &'static dyn VerificationAlgorithm = match hash {
@@ -149,14 +182,22 @@ impl SignatureAlgorithm {
                     Hash::Sha384 => &provider::RSA_PSS_2048_8192_SHA384,
                     Hash::Sha512 => &provider::RSA_PSS_2048_8192_SHA512,
                 };
-                (rsa_public_key(spki).ok_or(BadSignature::WrongKey)?, algorithm)
+                (
+                    rsa_public_key(spki).ok_or(BadSignature::WrongKey)?,
+                    algorithm,
+                )
             }
             Self::Ecdsa(hash) => {
                 let (curve, point) = ec_public_key(spki).ok_or(BadSignature::WrongKey)?;
-                (point, ecdsa(curve, hash).ok_or(BadSignature::Refused(self))?)
+                (
+                    point,
+                    ecdsa(curve, hash).ok_or(BadSignature::Refused(self))?,
+                )
             }
         };
-        UnparsedPublicKey::new(algorithm, key).verify(message, signature).map_err(|_| BadSignature::Wrong)
+        UnparsedPublicKey::new(algorithm, key)
+            .verify(message, signature)
+            .map_err(|_| BadSignature::Wrong)
     }
 }
 
@@ -179,7 +220,9 @@ pub fn rsa_bits(spki: &[u8]) -> Option<u32> {
     let start = modulus.iter().position(|octet| *octet != 0)?;
     let significant = modulus.get(start..)?;
     let octets = u32::try_from(significant.len()).ok()?;
-    octets.checked_mul(8)?.checked_sub(significant.first()?.leading_zeros())
+    octets
+        .checked_mul(8)?
+        .checked_sub(significant.first()?.leading_zeros())
 }
 
 /// The RSAPublicKey in a SubjectPublicKeyInfo. Keys restricted to RSASSA-PSS (RFC 4055 section 1.2) are taken as well;
@@ -197,7 +240,10 @@ enum Curve {
 }
 
 const CURVES: [(ObjectIdentifier, Curve); 3] = [
-    (ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"), Curve::P256),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"),
+        Curve::P256,
+    ),
     (ObjectIdentifier::new_unwrap("1.3.132.0.34"), Curve::P384),
     (ObjectIdentifier::new_unwrap("1.3.132.0.35"), Curve::P521),
 ];
@@ -258,7 +304,9 @@ fn pss(fields: &mut Reader<'_>) -> Result<SignatureAlgorithm, BadAlgorithm> {
         return Err(BadAlgorithm::PssParameters("the mask is not MGF1"));
     }
     if hash_algorithm(mask.rest())? != hash {
-        return Err(BadAlgorithm::PssParameters("the mask has a hash of its own"));
+        return Err(BadAlgorithm::PssParameters(
+            "the mask has a hash of its own",
+        ));
     }
     let salt = match parameters.optional(tag::context(2))? {
         None => 20,
@@ -271,7 +319,9 @@ fn pss(fields: &mut Reader<'_>) -> Result<SignatureAlgorithm, BadAlgorithm> {
         Hash::Sha512 => 64,
     };
     if salt != expected {
-        return Err(BadAlgorithm::PssParameters("the salt is not as long as the hash"));
+        return Err(BadAlgorithm::PssParameters(
+            "the salt is not as long as the hash",
+        ));
     }
     if let Some(trailer) = parameters.optional(tag::context(3))?
         && trailer.reader().small_integer()? != 1
@@ -283,6 +333,6 @@ fn pss(fields: &mut Reader<'_>) -> Result<SignatureAlgorithm, BadAlgorithm> {
 }
 
 fn hash_algorithm(der: &[u8]) -> Result<Hash, BadAlgorithm> {
-    let identifier = oid::of_algorithm(der)?;
+    let identifier = Reader::new(der).expect(tag::SEQUENCE)?.reader().oid()?;
     Hash::from_oid(identifier).ok_or(BadAlgorithm::PssParameters("the hash is unknown"))
 }

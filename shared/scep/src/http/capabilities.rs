@@ -87,7 +87,11 @@ impl Capabilities {
     /// The cipher to use where nothing else is asked for: `AES` is AES-128-CBC, everything else Triple DES.
     #[must_use]
     pub fn best_cipher(&self) -> Cipher {
-        if self.aes || self.scep_standard { Cipher::Aes128 } else { Cipher::TripleDes }
+        if self.aes || self.scep_standard {
+            Cipher::Aes128
+        } else {
+            Cipher::TripleDes
+        }
     }
 
     /// Whether a message may be posted.
@@ -103,9 +107,17 @@ mod tests {
 
     #[test]
     fn lines_may_end_either_way_in_any_order_and_case() {
-        let caps = Capabilities::from_text("renewal\r\n sha-512 \nPostPKIOperation\nUpdate\r\n\r\nsha-256\r\nDES3");
-        let expected =
-            Capabilities { renewal: true, sha512: true, sha256: true, post: true, des3: true, ..Capabilities::default() };
+        let caps = Capabilities::from_text(
+            "renewal\r\n sha-512 \nPostPKIOperation\nUpdate\r\n\r\nsha-256\r\nDES3",
+        );
+        let expected = Capabilities {
+            renewal: true,
+            sha512: true,
+            sha256: true,
+            post: true,
+            des3: true,
+            ..Capabilities::default()
+        };
         assert_eq!(caps, expected);
         assert_eq!(Capabilities::from_text(&caps.to_text()), caps);
     }
@@ -113,7 +125,10 @@ mod tests {
     #[test]
     fn the_standard_keyword_means_all_that_is_mandatory() {
         let caps = Capabilities::from_text("SCEPStandard");
-        assert_eq!((caps.best_hash(), caps.best_cipher(), caps.can_post()), (Hash::Sha256, Cipher::Aes128, true));
+        assert_eq!(
+            (caps.best_hash(), caps.best_cipher(), caps.can_post()),
+            (Hash::Sha256, Cipher::Aes128, true)
+        );
         assert!(!caps.renewal);
     }
 
@@ -122,15 +137,25 @@ mod tests {
         for text in ["", "\n", "<html>404</html>", "MD5"] {
             let caps = Capabilities::from_text(text);
             assert_eq!(caps, Capabilities::default(), "{text}");
-            assert_eq!((caps.best_hash(), caps.best_cipher(), caps.can_post()), (Hash::Sha1, Cipher::TripleDes, false));
+            assert_eq!(
+                (caps.best_hash(), caps.best_cipher(), caps.can_post()),
+                (Hash::Sha1, Cipher::TripleDes, false)
+            );
         }
     }
 
     #[test]
     fn ndes_has_triple_des_without_aes() {
-        let caps = Capabilities::from_text("POSTPKIOperation\nRenewal\nSHA-512\nSHA-256\nSHA-1\nDES3");
-        assert_eq!((caps.best_hash(), caps.best_cipher(), caps.can_post()), (Hash::Sha256, Cipher::TripleDes, true));
-        assert_eq!(Capabilities::from_text("SHA-512\nSHA-384").best_hash(), Hash::Sha512);
+        let caps =
+            Capabilities::from_text("POSTPKIOperation\nRenewal\nSHA-512\nSHA-256\nSHA-1\nDES3");
+        assert_eq!(
+            (caps.best_hash(), caps.best_cipher(), caps.can_post()),
+            (Hash::Sha256, Cipher::TripleDes, true)
+        );
+        assert_eq!(
+            Capabilities::from_text("SHA-512\nSHA-384").best_hash(),
+            Hash::Sha512
+        );
         assert_eq!(Capabilities::from_text("SHA-384").best_hash(), Hash::Sha384);
     }
 }

@@ -1,0 +1,138 @@
+//! One HTTP exchange with a SCEP server, on a connection of its own. What is said, and what follows from it, is decided elsewhere.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use convoy_scep::{
+    client::{HttpReply, TransportError},
+    http::{HttpRequest, MAX_BODY, Method},
+};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+
+/// Where a SCEP server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    authority: String,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Server {
+    /// Reads an `http://` URL; `None` if it is none.
+    pub(crate) fn parse(url: &str) -> Option<Self> {
+        let uri: http::Uri = url.parse().ok()?;
+        if uri.scheme_str() != Some("http") {
+            return None;
+        }
+        let host = uri.host()?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        Some(Self {
+            authority: uri.authority()?.to_string(),
+            host: bare.unwrap_or(host).to_owned(),
+            port: uri.port_u16().unwrap_or(80),
+            path: uri.path().to_owned(),
+        })
+    }
+
+    /// Its first address.
+    pub(crate) async fn address(&self, patience: Duration) -> Result<SocketAddr, TransportError> {
+        match timeout(patience, lookup_host((self.host.as_str(), self.port))).await {
+            Ok(Ok(mut addresses)) => addresses.next().ok_or(TransportError::NoConnection),
+            Ok(Err(_)) => Err(TransportError::NoConnection),
+            Err(_) => Err(TransportError::Timeout),
+        }
+    }
+
+    /// Sends a request, and waits for the whole answer. Of one that is longer than [`MAX_BODY`] the beginning is handed back, which no message can be.
+    pub(crate) async fn exchange(
+        &self,
+        request: HttpRequest,
+        patience: Duration,
+    ) -> Result<HttpReply, TransportError> {
+        match timeout(patience, self.send(request)).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) => {
+                tracing::debug!(server = self.authority, error = crate::link::told(error.as_ref()), "no answer from the SCEP server");
+                Err(TransportError::NoConnection)
+            }
+            Err(_) => Err(TransportError::Timeout),
+        }
+    }
+
+    async fn send(
+        &self,
+        request: HttpRequest,
+    ) -> Result<HttpReply, Box<dyn std::error::Error + Send + Sync>> {
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        tcp.set_nodelay(true)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(tcp)).await?;
+        let method = match request.method {
+            Method::Get => http::Method::GET,
+            Method::Post => http::Method::POST,
+        };
+        let mut built = http::Request::builder()
+            .method(method)
+            .uri(format!("{}?{}", self.path, request.query))
+            .header(http::header::HOST, &self.authority)
+            .header(http::header::USER_AGENT, concat!("convoy-agent/", env!("CARGO_PKG_VERSION")))
+            .header(http::header::CONNECTION, "close");
+        if let Some(media) = request.content_type {
+            built = built.header(http::header::CONTENT_TYPE, media);
+        }
+        let built = built.body(Full::new(Bytes::from(request.body)))?;
+        let answer = async {
+            let response = sender.send_request(built).await?;
+            let status = response.status().as_u16();
+            let media = response.headers().get(http::header::CONTENT_TYPE);
+            let content_type = media.and_then(|text| text.to_str().ok()).map(str::to_owned);
+            let mut incoming = response.into_body();
+            let mut body = Vec::new();
+            while let Some(frame) = incoming.frame().await {
+                if let Some(data) = frame?.data_ref() {
+                    body.extend_from_slice(data);
+                }
+                if body.len() > MAX_BODY {
+                    body.truncate(MAX_BODY + 1);
+                    break;
+                }
+            }
+            Ok(HttpReply {
+                status,
+                content_type,
+                body,
+            })
+        };
+        let mut answer = std::pin::pin!(answer);
+        // Driven here, so that the connection ends with the exchange.
+        tokio::select! {
+            answer = &mut answer => answer,
+            ended = connection => {
+                ended?;
+                answer.await
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_where_the_server_is() {
+        let server = |url: &str| Server::parse(url).map(|it| (it.host, it.port, it.path));
+        let is = |host: &str, port, path: &str| Some((host.to_owned(), port, path.to_owned()));
+        assert_eq!(server("http://ca.example"), is("ca.example", 80, "/"));
+        assert_eq!(server("http://ca:8080/scep"), is("ca", 8080, "/scep"));
+        assert_eq!(server("http://[::1]:1/a/b"), is("::1", 1, "/a/b"));
+        assert_eq!(server("https://ca"), None);
+        assert_eq!(server("ca"), None);
+    }
+}

@@ -1,0 +1,114 @@
+//! What a request asks for: templates filled in with what the device knows of itself. Nothing is looked up here.
+
+use std::net::IpAddr;
+
+use convoy_scep::{
+    algorithm::Hash,
+    certificate::SubjectAltName,
+    request::{RequestBuilder, SubjectPart},
+};
+use convoy_shared::settings::{Facts, KeyUse, ScepSettings, SignatureHash, Unfilled};
+
+use super::ledger::Names;
+
+/// Fills in the names, and says what is left out.
+pub(crate) fn fill(settings: &ScepSettings, facts: &Facts) -> Result<(Names, Vec<String>), Unfilled> {
+    let common_name = facts.fill(&settings.common_name)?;
+    let mut warnings = Vec::new();
+    warnings.extend(not_an_address(settings.key_use, &common_name));
+    let mut sans = Vec::new();
+    for template in &settings.subject_alt_names {
+        match facts.fill(template) {
+            Ok(name) if read(&name).is_some() => {
+                if !sans.contains(&name) {
+                    sans.push(name);
+                }
+            }
+            Ok(name) => warnings.push(format!("the alternative name {name:?} is left out: it cannot be one")),
+            Err(unfilled) => warnings.push(format!("an alternative name is left out: {unfilled}")),
+        }
+    }
+    Ok((Names { common_name, sans }, warnings))
+}
+
+/// C2.7: IPPS printing from Windows wants an address.
+pub(crate) fn not_an_address(key_use: KeyUse, common_name: &str) -> Option<String> {
+    let unlike = key_use == KeyUse::Tls && common_name != "{ip}" && common_name.parse::<IpAddr>().is_err();
+    unlike.then(|| {
+        format!("the common name {common_name:?} is no IP address: IPPS printing from Windows wants the device's")
+    })
+}
+
+/// The key's name in the list.
+pub(crate) fn key_name(settings: &ScepSettings, facts: &Facts) -> String {
+    let name = facts.fill(&settings.key_name).unwrap_or_else(|_| settings.key_name.clone());
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+/// The request, without its challenge, and what is to be known about it.
+pub(crate) fn request(settings: &ScepSettings, names: &Names) -> (RequestBuilder, Option<String>) {
+    let mut request = RequestBuilder::new(names.common_name.clone());
+    if !settings.organization.is_empty() {
+        request.subject.insert(0, (SubjectPart::Organization, settings.organization.clone()));
+    }
+    request.sans = names.sans.iter().filter_map(|name| read(name)).collect();
+    let (hash, warning) = hash(settings.signature_algorithm);
+    request.hash = hash;
+    (request, warning)
+}
+
+/// The hash that requests are signed with.
+pub(crate) fn hash(wanted: SignatureHash) -> (Hash, Option<String>) {
+    match wanted {
+        SignatureHash::Sha1 => (
+            Hash::Sha256,
+            Some("nothing is signed with SHA-1 any more: SHA-256 was used".to_owned()),
+        ),
+        SignatureHash::Sha256 => (Hash::Sha256, None),
+        SignatureHash::Sha384 => (Hash::Sha384, None),
+        SignatureHash::Sha512 => (Hash::Sha512, None),
+    }
+}
+
+/// The subject, to be compared with that of another request.
+pub(crate) fn subject(settings: &ScepSettings, names: &Names) -> String {
+    format!("O={},CN={}", settings.organization, names.common_name)
+}
+
+fn read(name: &str) -> Option<SubjectAltName> {
+    let (kind, value) = name.split_once(':')?;
+    let plain = !value.is_empty() && value.chars().all(|c| c.is_ascii_graphic());
+    match kind {
+        "dns" if plain => Some(SubjectAltName::Dns(value.to_owned())),
+        "ip" => value.parse().ok().map(SubjectAltName::Ip),
+        "uri" if plain => Some(SubjectAltName::Uri(value.to_owned())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_device_does_not_know_is_left_out_and_told() {
+        let facts = Facts {
+            hostname: Some("p1".to_owned()),
+            fqdn: Some("p1.example".to_owned()),
+            ip: None,
+            serial: None,
+        };
+        let mut settings = ScepSettings {
+            key_use: KeyUse::Tls,
+            subject_alt_names: ["dns:{fqdn}", "ip:{ip}", "ip:{hostname}", "dns:{fqdn}"].map(str::to_owned).to_vec(),
+            ..ScepSettings::default()
+        };
+        let (names, warnings) = fill(&settings, &facts).expect("filled");
+        assert_eq!(names.common_name, "p1.example");
+        assert_eq!(names.sans, ["dns:p1.example"]);
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        assert!(warnings[0].contains("IPPS"), "{warnings:?}");
+        settings.common_name = "{serial}".to_owned();
+        assert!(fill(&settings, &facts).is_err());
+    }
+}

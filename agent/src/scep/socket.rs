@@ -1,0 +1,261 @@
+//! The device's own administrator at the running agent: one Unix socket in the state folder, so that who may enter there is who may ask. One request a connection, in lines of
+//! JSON. What is asked for is decided elsewhere.
+
+use std::{fs::Permissions, io, os::unix::fs::PermissionsExt as _};
+
+use convoy_scep::request::Challenge;
+use convoy_shared::{
+    enrolment::{RequestRecord, RequestState},
+    settings::ScepPatch,
+};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream, unix::OwnedReadHalf},
+    task::JoinHandle,
+};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::{Scep, engine::Wish, show::Row};
+use crate::disk::StateDir;
+
+/// The socket, in the state folder.
+const FILE: &str = "agent.sock";
+/// The longest request, in bytes.
+const LONGEST: u64 = 64 * 1024;
+
+/// What an administrator asks for.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Asked {
+    /// A manual request.
+    Request {
+        patch: ScepPatch,
+        /// Empty: to be obtained as the settings say.
+        challenge: String,
+        restart: bool,
+    },
+    /// To obey settings that lie staged.
+    Imported,
+}
+
+/// What the agent answers, line by line.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Told {
+    /// It was not done; why, for people.
+    Refused(String),
+    /// It has become a request.
+    Attempt { attempt: u64, warnings: Vec<String> },
+    /// What the request is now.
+    Status {
+        status: String,
+        details: String,
+        cause: Option<String>,
+        warnings: Vec<String>,
+    },
+    /// It is done: well, or not.
+    Done { ok: bool },
+}
+
+/// Ends with its owner, and takes the socket away.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    task: JoinHandle<()>,
+    path: std::path::PathBuf,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.task.abort();
+        // The next start takes away what is left.
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+/// Listens, if it can: an agent whose administrator cannot talk to it is still an agent. The state folder must be held.
+pub(crate) fn listen(dir: &StateDir, scep: &Scep) -> Option<Socket> {
+    let path = dir.file(FILE);
+    let bound = match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => UnixListener::bind(&path).and_then(|listener| {
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            Ok(listener)
+        }),
+    };
+    match bound {
+        Ok(listener) => {
+            let scep = scep.clone();
+            let task = tokio::spawn(async move {
+                loop {
+                    match listener.accept().await {
+                        Ok((stream, _)) => {
+                            tokio::spawn(serve(stream, scep.clone()));
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, "the administrator's socket is closed");
+                            return;
+                        }
+                    }
+                }
+            });
+            Some(Socket { task, path })
+        }
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "no socket for the administrator");
+            None
+        }
+    }
+}
+
+async fn serve(stream: UnixStream, scep: Scep) {
+    let (read, mut write) = stream.into_split();
+    let asked = hear(read).await;
+    let served = async {
+        match asked {
+            None => say(&mut write, &Told::Refused("the request is malformed".to_owned())).await,
+            Some(Asked::Imported) => match scep.imported().await {
+                Ok(()) => say(&mut write, &Told::Done { ok: true }).await,
+                Err(why) => say(&mut write, &Told::Refused(why)).await,
+            },
+            Some(Asked::Request {
+                patch,
+                challenge,
+                restart,
+            }) => {
+                let challenge = match read_challenge(challenge) {
+                    Ok(challenge) => challenge,
+                    Err(why) => return say(&mut write, &Told::Refused(why)).await,
+                };
+                let wish = Wish {
+                    patch,
+                    challenge,
+                    restart,
+                };
+                let mut follow = follow(&scep, wish).await;
+                while let Some(told) = follow.next().await {
+                    say(&mut write, &told).await?;
+                }
+                Ok(())
+            }
+        }
+    };
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "the administrator has gone");
+    }
+}
+
+/// A challenge that was typed, or none.
+pub(crate) fn read_challenge(text: String) -> Result<Option<Challenge>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Challenge::new(text).map(Some).map_err(|error| error.to_string())
+}
+
+async fn hear(read: OwnedReadHalf) -> Option<Asked> {
+    let mut line = Zeroizing::new(Vec::with_capacity(4096));
+    BufReader::new(read.take(LONGEST)).read_until(b'\n', &mut line).await.ok()?;
+    serde_json::from_slice(&line).ok()
+}
+
+async fn say(write: &mut (impl tokio::io::AsyncWrite + Unpin), told: &Told) -> io::Result<()> {
+    let mut line = serde_json::to_vec(told)?;
+    line.push(b'\n');
+    write.write_all(&line).await
+}
+
+/// A manual request, from its beginning to its end.
+pub(crate) struct Follow {
+    scep: Scep,
+    first: Option<Told>,
+    attempt: Option<u64>,
+    last: Option<RequestRecord>,
+}
+
+/// Makes a manual request.
+pub(crate) async fn follow(scep: &Scep, wish: Wish) -> Follow {
+    let (first, attempt) = match scep.wish(wish).await {
+        Err(why) => (Told::Refused(why), None),
+        Ok(taken) => (
+            Told::Attempt {
+                attempt: taken.attempt,
+                warnings: taken.warnings,
+            },
+            Some(taken.attempt),
+        ),
+    };
+    Follow {
+        scep: scep.clone(),
+        first: Some(first),
+        attempt,
+        last: None,
+    }
+}
+
+impl Follow {
+    /// What is to be told next; `None`: that was all.
+    pub(crate) async fn next(&mut self) -> Option<Told> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        let attempt = self.attempt?;
+        if let Some(last) = &self.last
+            && last.state.is_final()
+        {
+            self.attempt = None;
+            let ok = matches!(last.state, RequestState::Successful(_));
+            return Some(Told::Done { ok });
+        }
+        let mut news = self.scep.news.clone();
+        loop {
+            let now = {
+                let news = news.borrow_and_update();
+                news.records.iter().find(|record| record.attempt == attempt).cloned()
+            };
+            if let Some(record) = now
+                && self.last.as_ref() != Some(&record)
+            {
+                let row = Row::from(&record);
+                self.last = Some(record);
+                return Some(Told::Status {
+                    status: row.status.to_owned(),
+                    details: row.details,
+                    cause: row.cause,
+                    warnings: row.warnings,
+                });
+            }
+            news.changed().await.ok()?;
+        }
+    }
+}
+
+/// Asks the running agent.
+pub(crate) async fn ask(dir: &StateDir, mut asked: Asked) -> io::Result<Answers> {
+    let (read, mut write) = UnixStream::connect(dir.file(FILE)).await?.into_split();
+    let line = Zeroizing::new(serde_json::to_vec(&asked)?);
+    if let Asked::Request { challenge, .. } = &mut asked {
+        challenge.zeroize();
+    }
+    write.write_all(&line).await?;
+    write.write_all(b"\n").await?;
+    Ok(Answers {
+        lines: BufReader::new(read).lines(),
+        _write: write,
+    })
+}
+
+/// What the running agent answers.
+pub(crate) struct Answers {
+    lines: tokio::io::Lines<BufReader<OwnedReadHalf>>,
+    _write: tokio::net::unix::OwnedWriteHalf,
+}
+
+impl Answers {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Told>> {
+        match self.lines.next_line().await? {
+            None => Ok(None),
+            Some(line) => Ok(Some(serde_json::from_str(&line)?)),
+        }
+    }
+}

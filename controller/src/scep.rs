@@ -1,0 +1,138 @@
+//! SCEP in the controller: what its parts share. Which certificates may be issued is decided in the fleet, and how messages look in `convoy-scep`.
+
+mod answer;
+pub mod authority;
+pub mod crl;
+pub mod device;
+pub mod names;
+mod rate;
+mod replay;
+pub mod secrets;
+pub mod server;
+
+pub use answer::Counts;
+
+use std::sync::Arc;
+
+use convoy_fleet::{client::ClientNumber, state::Fleet};
+use convoy_scep::algorithm::Policy;
+use convoy_shared::{
+    envelope::Envelope,
+    id::Digest,
+    settings::{CaPin, ScepDocument, ScepServer, ScepSettings},
+};
+use jiff::Timestamp;
+
+use crate::{documents, folder::Folder, keeper::Keeper, keys::FleetKeys};
+
+/// What everybody who deals with SCEP needs.
+pub struct Scep {
+    /// The state.
+    pub keeper: Keeper,
+    /// For challenges, and to sign documents.
+    pub keys: Arc<FleetKeys>,
+    /// For secrets.
+    pub folder: Arc<Folder>,
+    /// Where devices reach the built-in server: `http://HOST:PORT/scep`. `None`: it is not served.
+    pub url: Option<String>,
+    /// Which old algorithms the built-in server accepts.
+    pub policy: Policy,
+    /// CAs that were loaded.
+    pub authorities: authority::Authorities,
+    /// The newest revocation list.
+    pub lists: crl::Kept,
+    /// How messages ended.
+    pub counts: Counts,
+    /// What is known of devices while the controller runs.
+    pub devices: device::Devices,
+}
+
+impl Scep {
+    /// The URL that devices with these settings are given, port included.
+    #[must_use]
+    pub fn url(&self, settings: &ScepSettings) -> Option<String> {
+        match &settings.server {
+            ScepServer::None => None,
+            ScepServer::BuiltIn => self.url.clone(),
+            ScepServer::Url(url) => Some(with_port(url, settings.port)),
+        }
+    }
+
+    /// A client's document as of now. `None`: nothing was ever set for it, or it is no client.
+    #[must_use]
+    pub fn document(
+        &self,
+        fleet: &Fleet,
+        client: ClientNumber,
+        now: Timestamp,
+    ) -> Option<ScepDocument> {
+        let founded = fleet.founded()?;
+        let record = fleet.client(client)?;
+        let enrolment = fleet.enrolment();
+        let revision = enrolment.revision_of(client, &record.group);
+        if revision.0 == 0 {
+            return None;
+        }
+        let settings = pinned(fleet, enrolment.client(client, &record.group));
+        Some(ScepDocument {
+            fleet_id: founded.fleet,
+            client: record.id,
+            root_version: fleet.root()?.version,
+            revision,
+            issued_at: now,
+            url: self.url(&settings),
+            slot: enrolment.slot(client, &record.group),
+            settings,
+        })
+    }
+
+    /// A document, signed.
+    #[must_use]
+    pub fn sign(&self, document: &ScepDocument) -> Envelope {
+        documents::sign_scep(&self.keys, document)
+    }
+}
+
+/// The settings as a device is given them: it knows the built-in CA's certificate from its controller.
+#[must_use]
+pub fn pinned(fleet: &Fleet, mut settings: ScepSettings) -> ScepSettings {
+    if settings.server == ScepServer::BuiltIn
+        && settings.ca_fingerprint == CaPin::None
+        && let Some(ca) = fleet.issuance().current()
+    {
+        settings.ca_fingerprint = CaPin::Sha256(Digest::of(&ca.certificate));
+    }
+    settings
+}
+
+/// The URL with this port in place of its own. 0: its own.
+fn with_port(url: &str, port: u16) -> String {
+    if port == 0 {
+        return url.to_owned();
+    }
+    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    // An IPv6 address stands in brackets.
+    let host = match authority.rfind(':') {
+        Some(at) if !authority.ends_with(']') => authority.get(..at).unwrap_or(authority),
+        Some(_) | None => authority,
+    };
+    format!("http://{host}:{port}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_of_its_own_replaces_the_urls() {
+        assert_eq!(with_port("http://a/x", 0), "http://a/x");
+        assert_eq!(with_port("http://a", 81), "http://a:81");
+        assert_eq!(with_port("http://a:80/x/y", 81), "http://a:81/x/y");
+        assert_eq!(with_port("http://[::1]/x", 81), "http://[::1]:81/x");
+        assert_eq!(with_port("http://[::1]:80/x", 81), "http://[::1]:81/x");
+    }
+}

@@ -1,0 +1,539 @@
+//! What a SCEP message comes to: parsed, judged, signed, saved, and only then answered. The rules are the fleet's.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use convoy_fleet::issuance::{
+    Asked, Issued, Judgement, Kind as AskedKind, Order, Permit, Transaction, Waiting,
+};
+use convoy_scep::{
+    algorithm::Policy,
+    certificate::{Certificate, SubjectAltName},
+    issue::{Authority, Leaf},
+    message::FailInfo,
+    request::CertificationRequest,
+    server::{AnswerError, Identity, Incoming, Kind, Received, receive},
+};
+use convoy_shared::id::Digest;
+use der::asn1::ObjectIdentifier;
+use http::StatusCode;
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+
+use super::{
+    Scep,
+    authority::{AuthorityError, EARLIER, serial},
+    names,
+    replay::Replays,
+    secrets,
+};
+use crate::keeper::OrderError;
+
+/// Answers messages.
+pub(super) struct Answers {
+    scep: Arc<Scep>,
+    replays: Mutex<Replays>,
+    /// As many at work as there are processors: more would only wait for each other.
+    at_work: Semaphore,
+}
+
+/// What goes back.
+pub(super) struct Answer {
+    /// A CertRep. `None`: none can be made.
+    pub(super) body: Option<Vec<u8>>,
+    /// The status without a body.
+    pub(super) status: StatusCode,
+    /// It was refused: a guess, perhaps.
+    pub(super) refused: bool,
+}
+
+/// How messages ended, since this process began.
+#[derive(Default)]
+pub struct Counts {
+    /// Certificates issued.
+    pub issued: AtomicU64,
+    /// Requests that wait.
+    pub pending: AtomicU64,
+    /// Refused.
+    pub refused: AtomicU64,
+    /// Malformed.
+    pub malformed: AtomicU64,
+    /// Failed here.
+    pub failed: AtomicU64,
+    /// Certificates and lists handed out again.
+    pub repeated: AtomicU64,
+}
+
+impl Counts {
+    /// Each with its name.
+    #[must_use]
+    pub fn all(&self) -> [(&'static str, u64); 6] {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        [
+            ("issued", of(&self.issued)),
+            ("pending", of(&self.pending)),
+            ("refused", of(&self.refused)),
+            ("malformed", of(&self.malformed)),
+            ("failed", of(&self.failed)),
+            ("repeated", of(&self.repeated)),
+        ]
+    }
+}
+
+impl Answers {
+    pub(super) fn new(scep: Arc<Scep>) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            scep,
+            replays: Mutex::default(),
+            at_work: Semaphore::new(processors * 2),
+        }
+    }
+
+    pub(super) fn identity<'a>(&self, authority: &'a Authority) -> Identity<'a> {
+        Identity::new(authority, self.scep.policy)
+    }
+
+    pub(super) fn count(&self, result: &str) {
+        let counts = &self.scep.counts;
+        let count = match result {
+            "issued" => &counts.issued,
+            "pending" => &counts.pending,
+            "refused" => &counts.refused,
+            "malformed" => &counts.malformed,
+            "repeated" => &counts.repeated,
+            _ => &counts.failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The answer to a message.
+    pub(super) async fn answer(
+        &self,
+        message: Vec<u8>,
+        peer: SocketAddr,
+        now: Timestamp,
+    ) -> Answer {
+        let (number, authority) = match self.scep.current() {
+            Ok(current) => current,
+            Err(error) => return self.broken(&error),
+        };
+        let digest = Digest::of(&message);
+        let former = self.former();
+        let policy = self.scep.policy;
+        let received = self
+            .work({
+                let authority = Arc::clone(&authority);
+                move || open(&message, &authority, &former, policy, now)
+            })
+            .await;
+        let (incoming, authority, number) = match received {
+            None => return self.unanswered(StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+            Some((Received::Unanswerable(rejection), ..)) => {
+                tracing::info!(%peer, reason = said(&rejection), "no SCEP message");
+                return self.unanswered(StatusCode::BAD_REQUEST, "malformed");
+            }
+            Some((Received::Answer(body, rejection), ..)) => {
+                tracing::info!(%peer, reason = said(&rejection), "SCEP message refused");
+                self.count("refused");
+                return Answer {
+                    body: Some(body),
+                    status: StatusCode::OK,
+                    refused: true,
+                };
+            }
+            Some((Received::Request(incoming), former)) => match former {
+                Some((number, former)) => (incoming, former, number),
+                None => (incoming, authority, number),
+            },
+        };
+        let incoming = Arc::new(*incoming);
+        let outcome = if self.is_replayed(&incoming, digest, now) {
+            Err(Refused::of(
+                FailInfo::BadRequest,
+                "the senderNonce was used in another message",
+            ))
+        } else {
+            self.decide(&incoming, &authority, number, now).await
+        };
+        self.reply(incoming, authority, outcome, peer).await
+    }
+
+    /// Former CAs: devices that have not learned of the one in force encrypt to these, and renew certificates of theirs.
+    fn former(&self) -> Vec<(u32, Arc<Authority>)> {
+        let former: Vec<_> = {
+            let fleet = self.scep.keeper.read();
+            let state = convoy_fleet::issuance::AuthorityState::Former;
+            let all = fleet.issuance().authorities().iter();
+            all.filter(|ca| ca.state == state).cloned().collect()
+        };
+        former
+            .iter()
+            .rev()
+            .filter_map(|ca| Some((ca.number, self.scep.load(ca).ok()?)))
+            .collect()
+    }
+
+    fn is_replayed(&self, incoming: &Incoming, digest: Digest, now: Timestamp) -> bool {
+        let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        replays.is_reused(incoming.sender_nonce().as_bytes(), digest, now)
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let place = self.at_work.acquire().await.ok()?;
+        let done = tokio::task::spawn_blocking(work).await;
+        drop(place);
+        done.inspect_err(|error| tracing::error!(%error, "a SCEP message could not be worked on"))
+            .ok()
+    }
+
+    async fn decide(
+        &self,
+        incoming: &Arc<Incoming>,
+        authority: &Arc<Authority>,
+        number: u32,
+        now: Timestamp,
+    ) -> Result<Outcome, Refused> {
+        match &incoming.kind {
+            Kind::Enrol { request } => {
+                let challenge = request
+                    .challenge()
+                    .and_then(|challenge| secrets::digest(&self.scep.keys, challenge.expose()));
+                let kind = AskedKind::First(challenge);
+                self.enrol(incoming, kind, request, now).await
+            }
+            Kind::Renew { request, signer } => {
+                let kind = AskedKind::Renewal(signer.serial().to_vec());
+                self.enrol(incoming, kind, request, now).await
+            }
+            Kind::Poll { .. } => self.poll(incoming),
+            Kind::GetCert { issuer, serial } => {
+                self.is_ours(issuer, authority)?;
+                let fleet = self.scep.keeper.read();
+                let known = fleet.issuance().certificate(serial);
+                let known = known.filter(|known| known.issued.authority == number);
+                match known {
+                    Some(known) => Ok(Outcome::Again(known.issued.certificate.clone())),
+                    None => Err(Refused::of(FailInfo::BadCertId, "no such certificate")),
+                }
+            }
+            Kind::GetCrl { issuer, .. } => {
+                self.is_ours(issuer, authority)?;
+                Ok(Outcome::Crl)
+            }
+        }
+    }
+
+    fn is_ours(&self, issuer: &[u8], authority: &Authority) -> Result<(), Refused> {
+        if issuer == authority.certificate.subject() {
+            Ok(())
+        } else {
+            Err(Refused::of(FailInfo::BadCertId, "another CA's certificate"))
+        }
+    }
+
+    fn poll(&self, incoming: &Incoming) -> Result<Outcome, Refused> {
+        let key = Digest::of(incoming.requester.spki());
+        let no_such = || Refused::of(FailInfo::BadCertId, "no such request");
+        let fleet = self.scep.keeper.read();
+        let issuance = fleet.issuance();
+        match issuance.transaction(incoming.transaction_id.as_str()) {
+            Some(Transaction::Waiting(waiting, _)) if Digest::of(&waiting.spki_der) == key => {
+                Ok(Outcome::Pending)
+            }
+            Some(Transaction::Denied(waiting, _, reason))
+                if Digest::of(&waiting.spki_der) == key =>
+            {
+                let text = format!("the request was denied: {reason}");
+                Err(Refused::of(FailInfo::BadRequest, &text))
+            }
+            Some(Transaction::Issued(serial)) => issuance
+                .certificate(serial)
+                .filter(|known| known.issued.spki == key && known.revocation.is_none())
+                .map(|known| Outcome::Again(known.issued.certificate.clone()))
+                .ok_or_else(no_such),
+            // Somebody else's, too.
+            Some(_) | None => Err(no_such()),
+        }
+    }
+
+    async fn enrol(
+        &self,
+        incoming: &Incoming,
+        kind: AskedKind,
+        request: &CertificationRequest,
+        now: Timestamp,
+    ) -> Result<Outcome, Refused> {
+        let asked = Asked {
+            transaction: incoming.transaction_id.as_str().to_owned(),
+            kind,
+            subject: request.subject().to_vec(),
+            common_name: request.common_name().unwrap_or_default(),
+            sans: request.sans().iter().map(names::to_text).collect(),
+            spki: Digest::of(request.spki()),
+        };
+        let judged = {
+            let fleet = self.scep.keeper.read();
+            let is_active = |client| fleet.roster().contains(client);
+            fleet.issuance().judge(&asked, &is_active, now)
+        };
+        let judged =
+            judged.map_err(|refusal| Refused::of(FailInfo::BadRequest, &refusal.to_string()))?;
+        match judged {
+            Judgement::Again(issued) => Ok(Outcome::Again(issued.certificate)),
+            Judgement::StillWaiting => Ok(Outcome::Pending),
+            Judgement::Wait(permit) => {
+                let challenge = permit
+                    .challenge
+                    .ok_or_else(|| Refused::of(FailInfo::BadRequest, "no challenge"))?;
+                let waiting = Waiting {
+                    transaction: asked.transaction,
+                    subject_der: asked.subject,
+                    subject: request.subject_text(),
+                    spki_der: request.spki().to_vec(),
+                    sans: permit.sans,
+                    challenge,
+                    profile: permit.profile.name,
+                    client: permit.client,
+                };
+                self.scep.keeper.order(Order::Wait(waiting)).await?;
+                Ok(Outcome::Pending)
+            }
+            Judgement::Issue(permit) => {
+                let scep = Arc::clone(&self.scep);
+                let (spki, subject) = (request.spki().to_vec(), asked.subject);
+                let issued = self
+                    .work(move || {
+                        scep.sign_certificate(&permit, asked.transaction, &subject, &spki, now)
+                    })
+                    .await
+                    .ok_or(Refused::Broken)?;
+                let issued = issued.map_err(|error| {
+                    tracing::error!(error = said(&error), "cannot issue a certificate");
+                    Refused::Broken
+                })?;
+                let transaction = issued.transaction.clone();
+                self.scep.keeper.order(Order::Issue(issued)).await?;
+                // What was recorded, which is another's if the same request came twice at once.
+                let fleet = self.scep.keeper.read();
+                match fleet.issuance().transaction(&transaction) {
+                    Some(Transaction::Issued(serial)) => fleet.issuance().certificate(serial),
+                    Some(_) | None => None,
+                }
+                .map(|known| Outcome::Issued(known.issued.certificate.clone()))
+                .ok_or(Refused::Broken)
+            }
+        }
+    }
+
+    async fn reply(
+        &self,
+        incoming: Arc<Incoming>,
+        authority: Arc<Authority>,
+        outcome: Result<Outcome, Refused>,
+        peer: SocketAddr,
+    ) -> Answer {
+        let (result, refused) = match &outcome {
+            Ok(Outcome::Issued(_)) => ("issued", false),
+            Ok(Outcome::Again(_) | Outcome::Crl) => ("repeated", false),
+            Ok(Outcome::Pending) => ("pending", false),
+            Err(Refused::Told(info, text)) => {
+                tracing::info!(%peer, transaction = %incoming.transaction_id, fail_info = info.number(), text, "SCEP request refused");
+                ("refused", true)
+            }
+            Err(Refused::Broken) => {
+                return self.unanswered(StatusCode::INTERNAL_SERVER_ERROR, "failed");
+            }
+        };
+        let crl = match &outcome {
+            Ok(Outcome::Crl) => match self.scep.crl().await {
+                Ok(crl) => crl,
+                Err(error) => return self.broken(&error),
+            },
+            _ => Vec::new(),
+        };
+        let policy = self.scep.policy;
+        let body = self
+            .work(move || write(&incoming, &Identity::new(&authority, policy), outcome, &crl))
+            .await;
+        match body {
+            Some(Ok(body)) => {
+                self.count(result);
+                Answer {
+                    body: Some(body),
+                    status: StatusCode::OK,
+                    refused,
+                }
+            }
+            Some(Err(error)) => self.broken(&error),
+            None => self.unanswered(StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+        }
+    }
+
+    fn broken(&self, error: &dyn std::error::Error) -> Answer {
+        tracing::error!(error = said(error), "the SCEP server cannot answer");
+        self.unanswered(StatusCode::INTERNAL_SERVER_ERROR, "failed")
+    }
+
+    fn unanswered(&self, status: StatusCode, result: &str) -> Answer {
+        self.count(result);
+        Answer {
+            body: None,
+            status,
+            refused: status == StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// What a request comes to.
+enum Outcome {
+    Issued(Vec<u8>),
+    Again(Vec<u8>),
+    Pending,
+    Crl,
+}
+
+/// Why it comes to nothing.
+enum Refused {
+    Told(FailInfo, String),
+    Broken,
+}
+
+impl Refused {
+    fn of(info: FailInfo, text: &str) -> Self {
+        Self::Told(info, text.to_owned())
+    }
+}
+
+impl From<OrderError> for Refused {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::Refused(refusal) => Self::of(FailInfo::BadRequest, &refusal.to_string()),
+            OrderError::Unsaved | OrderError::Gone => Self::Broken,
+        }
+    }
+}
+
+type Opened = (Received, Option<(u32, Arc<Authority>)>);
+
+/// Opens a message: as the CA in force, else as the first former one for which it holds.
+fn open(
+    message: &[u8],
+    authority: &Authority,
+    former: &[(u32, Arc<Authority>)],
+    policy: Policy,
+    now: Timestamp,
+) -> Opened {
+    let received = receive(message, &Identity::new(authority, policy), now);
+    if matches!(received, Received::Request(_)) {
+        return (received, None);
+    }
+    for (number, older) in former {
+        let again = receive(message, &Identity::new(older, policy), now);
+        if matches!(again, Received::Request(_)) {
+            return (again, Some((*number, Arc::clone(older))));
+        }
+    }
+    (received, None)
+}
+
+fn write(
+    incoming: &Incoming,
+    identity: &Identity<'_>,
+    outcome: Result<Outcome, Refused>,
+    crl: &[u8],
+) -> Result<Vec<u8>, AnswerError> {
+    match outcome {
+        Ok(Outcome::Issued(der) | Outcome::Again(der)) => match Certificate::from_der(&der) {
+            Ok(certificate) => {
+                incoming.success(identity, &[&certificate, &identity.authority.certificate])
+            }
+            Err(_) => incoming.failure(identity, FailInfo::BadCertId, None),
+        },
+        Ok(Outcome::Pending) => incoming.pending(identity),
+        Ok(Outcome::Crl) => incoming.crl(identity, crl),
+        Err(Refused::Told(info, text)) => incoming.failure(identity, info, Some(&text)),
+        Err(Refused::Broken) => incoming.failure(identity, FailInfo::BadRequest, None),
+    }
+}
+
+impl Scep {
+    /// Signs a certificate. Nothing is recorded yet, and it must not be handed out before it is.
+    ///
+    /// # Errors
+    /// If it cannot be signed.
+    pub fn sign_certificate(
+        &self,
+        permit: &Permit,
+        transaction: String,
+        subject: &[u8],
+        spki: &[u8],
+        now: Timestamp,
+    ) -> Result<Issued, AuthorityError> {
+        let (number, authority) = self.current()?;
+        let sans: Vec<SubjectAltName> = permit
+            .sans
+            .iter()
+            .filter_map(|name| names::from_text(name))
+            .collect();
+        let usages: Vec<ObjectIdentifier> = permit
+            .profile
+            .extended_key_usages
+            .iter()
+            .filter_map(|usage| names::key_usage(usage))
+            .collect();
+        let ca = &authority.certificate;
+        let not_before = now.checked_sub(EARLIER).unwrap_or(now).max(ca.not_before());
+        let not_after = now
+            .checked_add(permit.profile.lifetime)
+            .unwrap_or(ca.not_after())
+            .min(ca.not_after());
+        let serial = serial()?;
+        let crl_url = self.crl_url();
+        let certificate = authority.issue(&Leaf {
+            subject,
+            spki,
+            sans: &sans,
+            key_usage: Leaf::usual_key_usage(),
+            extended_key_usage: &usages,
+            serial: &serial,
+            not_before,
+            not_after,
+            crl_url: crl_url.as_deref(),
+        })?;
+        Ok(Issued {
+            serial: certificate.serial().to_vec(),
+            certificate: certificate.to_der().to_vec(),
+            subject: certificate.subject_text(),
+            spki: Digest::of(spki),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+            authority: number,
+            transaction,
+            challenge: permit.challenge,
+            renews: permit.renews.clone(),
+            profile: permit.profile.name.clone(),
+            client: permit.client,
+            sans: permit.sans.clone(),
+        })
+    }
+}
+
+/// An error and its causes in one line.
+pub(super) fn said(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,199 @@
+//! The built-in CA's keys: made, kept, loaded. What is signed with them is decided elsewhere.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use convoy_fleet::{
+    decide::Command,
+    event::{Actor, Request},
+    issuance::{AUTHORITY_VALIDITY, Ca, IssuanceCommand},
+};
+use convoy_scep::{
+    certificate::{BadCertificate, Certificate},
+    issue::{Authority, IssueError},
+    key::{KeyError, RsaKey},
+};
+use convoy_shared::id::{Digest, FleetId};
+use jiff::{SignedDuration, Timestamp};
+
+use super::Scep;
+use crate::{clock, folder::FolderError, keeper::KeeperError};
+
+/// Bits of a CA's key: 4096 bits sign 16 times slower, and every answer is signed.
+const BITS: u32 = 2048;
+/// Clocks of devices are behind.
+pub(super) const EARLIER: SignedDuration = SignedDuration::from_hours(1);
+
+/// CAs that were loaded, by number.
+#[derive(Default)]
+pub struct Authorities {
+    loaded: Mutex<HashMap<u32, Arc<Authority>>>,
+}
+
+impl Scep {
+    /// Makes the first CA if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be made or stored.
+    pub async fn make_first(&self) -> Result<(), AuthorityError> {
+        if self.keeper.read().issuance().current().is_none() {
+            self.make_authority(true, Actor::Controller, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the next CA.
+    ///
+    /// # Errors
+    /// If there is one already, or it cannot be made or stored.
+    pub async fn make_next(
+        &self,
+        actor: Actor,
+        request: Option<Request>,
+    ) -> Result<(), AuthorityError> {
+        self.make_authority(false, actor, request).await
+    }
+
+    async fn make_authority(
+        &self,
+        first: bool,
+        actor: Actor,
+        request: Option<Request>,
+    ) -> Result<(), AuthorityError> {
+        let (fleet, number) = {
+            let fleet = self.keeper.read();
+            let founded = fleet.founded().ok_or(AuthorityError::NoFleet)?;
+            (founded.fleet, fleet.issuance().authorities().len() + 1)
+        };
+        let made = tokio::task::spawn_blocking(move || self_signed(fleet, number, clock::now()))
+            .await
+            .map_err(|_| AuthorityError::Stopped)??;
+        let spki = Digest::of(made.certificate.spki());
+        // The key is there before anybody hears of its certificate.
+        self.folder.make("keys/scep")?;
+        self.folder
+            .write(&key_name(&spki), made.key.to_pem().as_bytes())?;
+        let command = IssuanceCommand::MakeAuthority {
+            certificate: made.certificate.to_der().to_vec(),
+            spki,
+            not_after: made.certificate.not_after(),
+            first,
+        };
+        self.keeper
+            .command(Command::Issuance(command), actor, request)
+            .await?;
+        Ok(())
+    }
+
+    /// The CA that issues.
+    ///
+    /// # Errors
+    /// If there is none, or its key is missing or damaged.
+    pub fn current(&self) -> Result<(u32, Arc<Authority>), AuthorityError> {
+        let ca = self.keeper.read().issuance().current().cloned();
+        let ca = ca.ok_or(AuthorityError::NoAuthority)?;
+        Ok((ca.number, self.load(&ca)?))
+    }
+
+    /// One CA, with its key.
+    ///
+    /// # Errors
+    /// If its key is missing or damaged.
+    pub fn load(&self, ca: &Ca) -> Result<Arc<Authority>, AuthorityError> {
+        let loaded = |map: &HashMap<u32, Arc<Authority>>| map.get(&ca.number).cloned();
+        let lock = || {
+            self.authorities
+                .loaded
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(authority) = loaded(&lock()) {
+            return Ok(authority);
+        }
+        let name = key_name(&ca.spki);
+        let pem = self
+            .folder
+            .read_secret(&name)?
+            .ok_or_else(|| AuthorityError::Lost(name.clone()))?;
+        let pem = std::str::from_utf8(&pem).map_err(|_| AuthorityError::Damaged(name.clone()))?;
+        let key = RsaKey::from_pem(pem).map_err(|_| AuthorityError::Damaged(name))?;
+        let certificate = Certificate::from_der(&ca.certificate)?;
+        let authority = Arc::new(Authority::new(certificate, key)?);
+        lock().insert(ca.number, Arc::clone(&authority));
+        Ok(authority)
+    }
+}
+
+fn self_signed(fleet: FleetId, number: usize, now: Timestamp) -> Result<Authority, AuthorityError> {
+    let fleet = fleet.to_string();
+    let short = fleet.split('-').next().unwrap_or_default();
+    let name = format!("Convoy SCEP CA {number} of fleet {short}");
+    let not_before = now.checked_sub(EARLIER).unwrap_or(now);
+    let not_after = now.checked_add(AUTHORITY_VALIDITY).unwrap_or(now);
+    let key = RsaKey::generate(BITS)?;
+    Ok(Authority::self_signed(
+        &name,
+        Some("Convoy"),
+        key,
+        &serial()?,
+        not_before,
+        not_after,
+    )?)
+}
+
+/// 127 random bits, positive and not beginning with zero: nobody can foresee it (RFC 5280 section 4.1.2.2 allows 20 bytes).
+pub(super) fn serial() -> Result<[u8; 16], AuthorityError> {
+    let mut serial = [0; 16];
+    SystemRandom::new()
+        .fill(&mut serial)
+        .map_err(|_| AuthorityError::Random)?;
+    if let Some(first) = serial.first_mut() {
+        *first = (*first & 0x7f) | 0x40;
+    }
+    Ok(serial)
+}
+
+fn key_name(spki: &Digest) -> String {
+    format!("keys/scep/ca-{spki}.pem")
+}
+
+/// Why a CA cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The journal is empty.
+    #[error("this controller has no fleet yet")]
+    NoFleet,
+    /// None was made.
+    #[error("the SCEP CA has not been made yet: start the controller with --scep-addr")]
+    NoAuthority,
+    /// The data folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The file is gone.
+    #[error("the SCEP CA's key {0} is missing; put it back from a backup")]
+    Lost(String),
+    /// The file is not what it should be.
+    #[error("the SCEP CA's key {0} is damaged; put it back from a backup")]
+    Damaged(String),
+    /// The certificate in the journal.
+    #[error("the SCEP CA's certificate cannot be read")]
+    Certificate(#[from] BadCertificate),
+    /// It cannot be made, or does not fit its key.
+    #[error("the SCEP CA cannot be used")]
+    Issue(#[from] IssueError),
+    /// No key.
+    #[error("the SCEP CA's key cannot be made")]
+    Key(#[from] KeyError),
+    /// No random numbers.
+    #[error("the operating system gives no random numbers")]
+    Random,
+    /// The controller stops.
+    #[error("the controller is stopping")]
+    Stopped,
+    /// The keeper.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+}

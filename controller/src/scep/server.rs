@@ -1,0 +1,223 @@
+//! The built-in SCEP server's port: plain HTTP, as printers want it. What a message comes to is decided in `answer`.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use convoy_scep::{
+    http::{MAX_BODY, Method, Operation, media},
+    server::{ca_caps, ca_cert, next_ca_cert},
+};
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{body::Incoming as Body, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+
+use super::{Scep, answer::Answers, rate::Rate};
+use crate::clock;
+
+/// The paths that are served: our own, the usual one of other servers, and NDES's, which printers expect.
+pub const PATHS: [&str; 4] = [
+    "/scep",
+    "/cgi-bin/pkiclient.exe",
+    "/certsrv/mscep/mscep.dll",
+    "/certsrv/mscep/mscep.dll/pkiclient.exe",
+];
+/// Where the revocation list is.
+pub const CRL_PATH: &str = "/scep/crl";
+
+/// Connections at a time.
+const CONNECTIONS: usize = 4096;
+/// A connection that says nothing for so long is closed.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// A body must come within it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+/// A request line with a message in it, and headers.
+const HEAD: usize = 128 * 1024;
+
+/// The server.
+pub struct Server {
+    pub(super) scep: Arc<Scep>,
+    pub(super) answers: Answers,
+    rate: Rate,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Server {
+    /// A server. `per_second`: requests from one address per second. `None`: as many as come.
+    #[must_use]
+    pub fn new(scep: Arc<Scep>, per_second: Option<u32>) -> Self {
+        Self {
+            answers: Answers::new(Arc::clone(&scep)),
+            scep,
+            rate: Rate::new(per_second),
+        }
+    }
+
+    /// Serves for ever.
+    pub async fn run(self, socket: TcpListener) {
+        let server = Arc::new(self);
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            match socket.accept().await {
+                Ok((stream, peer)) => {
+                    let server = Arc::clone(&server);
+                    tokio::spawn(async move {
+                        server.connection(stream, peer).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a SCEP connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        drop(stream.set_nodelay(true));
+        let service = service_fn(move |request| {
+            let server = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(server.request(request, peer).await) }
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(HEAD)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%peer, %error, "a SCEP connection ended");
+        }
+    }
+
+    async fn request(&self, request: Request<Body>, peer: SocketAddr) -> Answer {
+        if !self.rate.admits(peer.ip()) {
+            tracing::debug!(%peer, "too many SCEP requests from one address");
+            return too_many();
+        }
+        let path = request.uri().path().trim_end_matches('/').to_owned();
+        if path == CRL_PATH && request.method() == http::Method::GET {
+            return match self.scep.crl().await {
+                Ok(crl) => plain("application/pkix-crl", crl),
+                Err(error) => failed(&error),
+            };
+        }
+        if !PATHS.iter().any(|known| path.eq_ignore_ascii_case(known)) {
+            return told(StatusCode::NOT_FOUND, "SCEP is served at /scep\n");
+        }
+        let method = match *request.method() {
+            http::Method::GET => Method::Get,
+            http::Method::POST => Method::Post,
+            _ => return told(StatusCode::METHOD_NOT_ALLOWED, "GET or POST\n"),
+        };
+        let query = request.uri().query().map(str::to_owned);
+        let body = Limited::new(request.into_body(), MAX_BODY).collect();
+        let body = match timeout(BODY_TIMEOUT, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(_)) => return told(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long\n"),
+            Err(_) => return told(StatusCode::REQUEST_TIMEOUT, "the body did not come\n"),
+        };
+        match Operation::parse(method, query.as_deref(), &body) {
+            Ok(operation) => self.operation(operation, peer).await,
+            Err(bad) => {
+                tracing::debug!(%peer, %bad, "a SCEP request that is none");
+                self.answers.count("malformed");
+                told(StatusCode::BAD_REQUEST, &format!("{bad}\n"))
+            }
+        }
+    }
+
+    async fn operation(&self, operation: Operation, peer: SocketAddr) -> Answer {
+        // One CA: whatever identifier a device was told to send.
+        match operation {
+            Operation::GetCaCaps { .. } => plain(media::CAPS, ca_caps().as_bytes().to_vec()),
+            Operation::GetCaCert { .. } => match self.scep.current() {
+                Ok((_, authority)) => {
+                    let (kind, body) = ca_cert(&authority);
+                    plain(kind, body)
+                }
+                Err(error) => failed(&error),
+            },
+            Operation::GetNextCaCert { .. } => self.next_ca(),
+            Operation::PkiOperation(message) => {
+                if !self.rate.admits_guess(peer.ip()) {
+                    tracing::warn!(%peer, "too many refused SCEP requests from one address");
+                    return too_many();
+                }
+                let answer = self.answers.answer(message, peer, clock::now()).await;
+                if answer.refused {
+                    self.rate.guessed(peer.ip());
+                }
+                match answer.body {
+                    Some(body) => plain(media::PKI_MESSAGE, body),
+                    None => told(
+                        answer.status,
+                        "this is no SCEP message that can be answered\n",
+                    ),
+                }
+            }
+        }
+    }
+
+    fn next_ca(&self) -> Answer {
+        let next = self.scep.keeper.read().issuance().next().cloned();
+        let Some(next) = next else {
+            return told(StatusCode::NOT_FOUND, "there is no next CA\n");
+        };
+        let signed = self.scep.current().and_then(|(_, authority)| {
+            let next = convoy_scep::certificate::Certificate::from_der(&next.certificate)?;
+            Ok(next_ca_cert(&self.answers.identity(&authority), &next))
+        });
+        match signed {
+            Ok(Ok((kind, body))) => plain(kind, body),
+            Ok(Err(error)) => failed(&error),
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+fn plain(kind: &'static str, body: Vec<u8>) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+fn told(status: StatusCode, text: &str) -> Answer {
+    let mut answer = plain("text/plain; charset=utf-8", text.as_bytes().to_vec());
+    *answer.status_mut() = status;
+    answer
+}
+
+fn too_many() -> Answer {
+    let mut answer = told(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many requests from this address; come back later\n",
+    );
+    answer
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static("10"));
+    answer
+}
+
+fn failed(error: &dyn std::error::Error) -> Answer {
+    tracing::error!(%error, "the SCEP server cannot answer");
+    told(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the SCEP server cannot answer; its log says why\n",
+    )
+}
