@@ -26,7 +26,7 @@ pub(crate) mod show;
 pub(crate) mod socket;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod time;
 
 use std::{

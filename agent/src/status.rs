@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::{
     disk::{DiskError, StateDir},
+    scep::show,
     state::{State, StateError},
 };
 
@@ -49,6 +50,10 @@ pub struct Status {
     pub last_proof: Timestamp,
     /// How often the agent has started.
     pub incarnation: u64,
+    /// Revision of the SCEP document. 0: the controller has set nothing.
+    pub scep_revision: u64,
+    /// The newest certificate request that was made, in words; `None` if there was none, or the list cannot be read.
+    pub scep_request: Option<String>,
     /// Whether another process holds the state folder.
     pub running: bool,
 }
@@ -60,6 +65,8 @@ pub struct Status {
 pub fn status(dir: &StateDir) -> Result<Status, StatusError> {
     let state = State::load(dir)?;
     let now = state.now();
+    // Nothing of SCEP may hide the state of the trust.
+    let requests = show::requests(dir).ok();
     Ok(Status {
         client_id: state.client_id.to_string(),
         fleet_id: state.fleet_id().to_string(),
@@ -92,6 +99,8 @@ pub fn status(dir: &StateDir) -> Result<Status, StatusError> {
         stale: state.is_stale(now),
         last_proof: state.last_proof,
         incarnation: state.incarnation.0,
+        scep_revision: requests.as_ref().map_or(0, |requests| requests.revision),
+        scep_request: requests.as_ref().and_then(show::Requests::newest),
         running: dir.is_held(),
     })
 }
@@ -126,6 +135,11 @@ impl fmt::Display for Status {
         }
         line("last proof", &self.last_proof)?;
         line("starts", &self.incarnation)?;
+        line("scep revision", &self.scep_revision)?;
+        line(
+            "scep request",
+            &self.scep_request.as_deref().unwrap_or("none"),
+        )?;
         line("running", &if self.running { "yes" } else { "no" })
     }
 }

@@ -1,5 +1,6 @@
 //! Whole lives of an agent against a controller of the tests' own, over real TLS on the loopback.
 
+mod certificates;
 mod controller;
 
 use std::time::Duration;

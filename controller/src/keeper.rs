@@ -60,7 +60,7 @@ enum Message {
         reply: oneshot::Sender<Result<(), KeeperError>>,
     },
     Order {
-        order: Order,
+        order: Box<Order>,
         reply: oneshot::Sender<Result<(), OrderError>>,
     },
     Seen(RoaringBitmap),
@@ -151,7 +151,10 @@ impl Keeper {
     pub async fn order(&self, order: Order) -> Result<(), OrderError> {
         let (reply, answer) = oneshot::channel();
         self.messages
-            .send(Message::Order { order, reply })
+            .send(Message::Order {
+                order: Box::new(order),
+                reply,
+            })
             .await
             .map_err(|_| OrderError::Gone)?;
         answer.await.map_err(|_| OrderError::Gone)?

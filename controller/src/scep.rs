@@ -2,15 +2,18 @@
 
 mod answer;
 pub mod authority;
+mod counts;
 pub mod crl;
 pub mod device;
+mod message;
 pub mod names;
 mod rate;
 mod replay;
 pub mod secrets;
 pub mod server;
+mod sign;
 
-pub use answer::Counts;
+pub use counts::Counts;
 
 use std::sync::Arc;
 

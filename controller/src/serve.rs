@@ -223,7 +223,7 @@ fn has_jumped(last: Timestamp, now: Timestamp) -> bool {
 }
 
 /// Begins a fleet: keys are on disk already, and everything else is one entry.
-async fn found(
+pub(crate) async fn found(
     keeper: &Keeper,
     folder: &Folder,
     keys: &FleetKeys,

@@ -63,7 +63,7 @@ fn arrows_point_down() {
             &["convoy-fleet", "convoy-proto", "convoy-shared"],
         ),
         ("agent", &["convoy-proto", "convoy-shared"]),
-        ("controller/cli", &["convoy-proto"]),
+        ("controller/cli", &["convoy-proto", "convoy-shared"]),
         (
             "deploy/demo",
             &["convoy-agent", "convoy-cli", "convoy-controller"],

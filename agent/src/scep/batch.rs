@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use super::{
     rules::{Believed, IMPORTED, Rules, url_of},
+    socket::{self, Asked, Told},
     store::{Store, replace},
 };
 use crate::{configuration::Configuration, disk::StateDir, state::State};
@@ -150,6 +151,33 @@ impl Import {
         store.write(STAGED, &serde_json::to_vec(&self.staged)?)?;
         Ok(())
     }
+}
+
+/// Carries out an import: by the running agent, or here where none runs.
+pub(crate) async fn apply(dir: &StateDir, import: &Import) -> anyhow::Result<()> {
+    let store = Store::open(dir)?;
+    if !dir.is_held() {
+        let _lock = dir.lock()?;
+        import.stage(&store)?;
+        finish(&store)?;
+        return Ok(());
+    }
+    import.stage(&store)?;
+    let mut answers = socket::ask(dir, Asked::Imported)
+        .await
+        .context("the agent runs, and cannot be talked to; the import is finished when it starts again")?;
+    match answers.next().await? {
+        Some(Told::Done { ok: true }) => Ok(()),
+        Some(Told::Refused(why)) => bail!(why),
+        // A restart in the middle: it is finished by the next start.
+        None => Ok(()),
+        Some(_) => bail!("the agent did not say that it is done"),
+    }
+}
+
+/// Writes a file that was exported, at once or not at all.
+pub(crate) fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    Ok(replace(file, text.as_bytes())?)
 }
 
 /// Finishes an import that has been decided on. Whether there was one.

@@ -140,6 +140,15 @@ pub(crate) fn requests(dir: &StateDir) -> Result<Requests, ShowError> {
     })
 }
 
+impl Requests {
+    /// The newest request that was made, in words.
+    pub(crate) fn newest(&self) -> Option<String> {
+        let mut made = self.requests.iter();
+        let row = made.find(|row| row.status != RequestState::ToBeProcessed.word())?;
+        Some(format!("{} {} {}", row.request_time, row.status, row.details).trim_end().to_owned())
+    }
+}
+
 /// The certificates of a folder.
 pub(crate) fn history(dir: &StateDir) -> Result<History, ShowError> {
     State::load(dir)?;

@@ -30,7 +30,7 @@ const LONGEST: u64 = 64 * 1024;
 pub(crate) enum Asked {
     /// A manual request.
     Request {
-        patch: ScepPatch,
+        patch: Box<ScepPatch>,
         /// Empty: to be obtained as the settings say.
         challenge: String,
         restart: bool,
@@ -128,7 +128,7 @@ async fn serve(stream: UnixStream, scep: Scep) {
                     Err(why) => return say(&mut write, &Told::Refused(why)).await,
                 };
                 let wish = Wish {
-                    patch,
+                    patch: *patch,
                     challenge,
                     restart,
                 };

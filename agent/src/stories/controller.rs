@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -69,6 +69,7 @@ struct Shared {
     joins: AtomicUsize,
     life: Mutex<(i64, i64)>,
     renewed: Notify,
+    scep_attempt: AtomicU64,
     seen: Mutex<Vec<Seen>>,
     visits: mpsc::UnboundedSender<Visit>,
 }
@@ -104,6 +105,7 @@ impl Controller {
             joins: AtomicUsize::new(0),
             life: Mutex::new((1, 29)),
             renewed: Notify::new(),
+            scep_attempt: AtomicU64::new(0),
             seen: Mutex::new(Vec::new()),
             visits: sender,
         });
@@ -159,6 +161,11 @@ impl Controller {
 
     pub(super) fn rotate_root(&self) {
         self.shared.rotated.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on the controller has records up to this attempt.
+    pub(super) fn knows_of(&self, attempt: u64) {
+        self.shared.scep_attempt.store(attempt, Ordering::SeqCst);
     }
 
     pub(super) fn joins(&self) -> usize {
@@ -326,6 +333,19 @@ impl AgentService for Service {
         Ok(Response::new(v1::RenewIdentityResponse { certificates }))
     }
 
+    async fn obtain_scep_challenge(
+        &self,
+        request: Request<v1::ObtainScepChallengeRequest>,
+    ) -> Result<Response<v1::ObtainScepChallengeResponse>, Status> {
+        assert!(self.identified, "a stranger asks for a challenge");
+        let asked = request.into_inner();
+        Ok(Response::new(v1::ObtainScepChallengeResponse {
+            challenge: format!("for {}", asked.common_name),
+            expires_at: None,
+            storable: false,
+        }))
+    }
+
     type SessionStream = Pin<
         Box<dyn tokio_stream::Stream<Item = Result<v1::SessionResponse, Status>> + Send + 'static>,
     >;
@@ -358,6 +378,7 @@ impl AgentService for Service {
         visit.say(v1::session_response::Message::Welcome(v1::Welcome {
             channel_proof: Some(self.proof(&visit.hello.nonce).into()),
             roots,
+            scep_attempt: self.shared.scep_attempt.load(Ordering::SeqCst),
         }));
         self.shared.visits.send(visit).expect("a story");
         Ok(Response::new(Box::pin(
@@ -367,7 +388,7 @@ impl AgentService for Service {
 }
 
 impl Visit {
-    fn say(&self, message: v1::session_response::Message) {
+    pub(super) fn say(&self, message: v1::session_response::Message) {
         let response = v1::SessionResponse {
             message: Some(message),
         };

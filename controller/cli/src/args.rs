@@ -6,13 +6,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValuePars
 use convoy_proto::v1;
 use jiff::SignedDuration;
 
-use crate::durations::{self, Until};
+use crate::{
+    batch::args::{Apply, Export},
+    durations::{self, Until},
+    scep::args::ScepCommand,
+};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 error, 2 usage. `rotation status --watch`: 0 if the rotation completed, else 1.
+`scep request --wait`: 0 if the certificate is in place, else 1. `apply --dry-run`: 5 if something would change.
 What scripts use (a token, a generation, an id, JSON) is alone on stdout; everything else is on stderr.";
 
-/// Operates a Convoy fleet: join tokens, clients, server certificates, and the rotation from one to the next.
+/// Operates a Convoy fleet: join tokens, clients, server certificates, the rotation from one to the next, and the certificates that clients obtain over SCEP.
 #[derive(Debug, Parser)]
 #[command(name = "convoy", version, after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
@@ -31,18 +36,27 @@ pub(crate) struct Common {
     #[arg(long, value_name = "PATH", global = true)]
     pub(crate) socket: Option<PathBuf>,
     /// How to print answers
-    #[arg(short, long, value_enum, default_value_t = Format::Text, global = true)]
-    pub(crate) output: Format,
+    #[arg(short, long, value_enum, default_value_t = Output::Text, global = true)]
+    pub(crate) output: Output,
     /// Repeats an earlier change at most once: the id it was sent with [default: a fresh UUID]
     #[arg(long, value_name = "ID", global = true, value_parser = request_id)]
     pub(crate) request_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum Output {
     /// For people
     Text,
     /// One JSON document; with --watch one per line
+    Json,
+    /// A file of settings; only `scep settings show` and `export`
+    Toml,
+}
+
+/// How answers are printed, where TOML is no choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
     Json,
 }
 
@@ -73,6 +87,15 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: RotationCommand,
     },
+    /// Certificates that clients obtain over SCEP: settings, requests, load, and the built-in SCEP server
+    Scep {
+        #[command(subcommand)]
+        command: Box<ScepCommand>,
+    },
+    /// Writes all settings into one TOML file, without secrets
+    Export(Export),
+    /// Makes all settings as a TOML file of `convoy export` says
+    Apply(Apply),
 }
 
 #[derive(Debug, Subcommand)]
@@ -302,7 +325,7 @@ mod tests {
             "convoy clients list -o json --data-dir /d",
         ] {
             let read = Arguments::try_parse_from(line.split(' ')).unwrap();
-            assert_eq!(read.common.output, Format::Json);
+            assert_eq!(read.common.output, Output::Json);
             assert_eq!(read.common.data_dir, Some(PathBuf::from("/d")));
         }
     }

@@ -61,6 +61,24 @@ impl TryFrom<v1::Client> for Client {
     }
 }
 
+/// What a client is known by.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) group: String,
+}
+
+/// The client that was typed: by its UUID, the beginning of it, or its name.
+pub(crate) async fn find(channel: Channel, client: String) -> Result<Named, Failure> {
+    let found = look_up(&mut ClientServiceClient::new(channel), client).await?;
+    Ok(Named {
+        id: found.id,
+        name: found.name,
+        group: found.group,
+    })
+}
+
 pub(crate) async fn run(
     session: &Session,
     screen: &mut Screen<'_>,

@@ -69,6 +69,8 @@ pub(crate) struct Session {
     pub(crate) place: Place,
     pub(crate) request_id: String,
     pub(crate) format: Format,
+    /// A file of settings is wanted, where there is one.
+    pub(crate) toml: bool,
 }
 
 impl Session {

@@ -14,6 +14,8 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const ERROR: u8 = 1;
 /// Exit code: the command line was not right.
 pub(crate) const USAGE: u8 = 2;
+/// Exit code: the present state is not what the file says.
+pub(crate) const DRIFT: u8 = 5;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -36,16 +38,17 @@ pub(crate) enum Failure {
     /// The controller's answer makes no sense to this program.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    #[error(
-        "the controller ended the stream before the rotation was over. Watch it again when the controller is back"
-    )]
+    #[error("the controller ended the stream too early. Watch again when the controller is back")]
     StreamEnded,
-    /// A watched rotation ended otherwise than completed.
+    /// What was compared differs; how was printed.
+    #[error("there is a difference")]
+    Drift,
+    /// A watched rotation or request ended otherwise than hoped for, or not in time.
     #[error("{0}")]
     NotCompleted(String),
     #[error("cannot write the answer: {0}. Check where the output goes")]
     Output(#[source] io::Error),
-    #[error("cannot read what was typed: {0}. Give --yes to go on without being asked")]
+    #[error("cannot read what was typed: {0}. Give it as an option or a file, so that nobody is asked")]
     Input(#[source] io::Error),
     #[error(
         "cannot start: {0}. The system is out of file descriptors or memory; try again when it is not"
@@ -58,7 +61,15 @@ impl Failure {
     pub(crate) fn asking(status: Status) -> Self {
         Self::Refused(Refused {
             status,
-            request_id: None,
+            again: Again::Free,
+        })
+    }
+
+    /// A call failed that may have started something and has no request id. `look` says how to find out.
+    pub(crate) fn starting(status: Status, look: String) -> Self {
+        Self::Refused(Refused {
+            status,
+            again: Again::Look(look),
         })
     }
 
@@ -66,13 +77,14 @@ impl Failure {
     pub(crate) fn changing(status: Status, request_id: &str) -> Self {
         Self::Refused(Refused {
             status,
-            request_id: Some(request_id.to_owned()),
+            again: Again::Once(request_id.to_owned()),
         })
     }
 
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
+            Self::Drift => DRIFT,
             Self::Declined(_)
             | Self::File { .. }
             | Self::Unreachable(_)
@@ -86,9 +98,13 @@ impl Failure {
         }
     }
 
-    /// Whoever read stdout has left, as `head` does: there is nothing to complain about.
+    /// There is nothing to complain about: whoever read stdout has left, as `head` does, or everything was said.
     pub(crate) fn is_silent(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+        match self {
+            Self::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            Self::Drift => true,
+            _ => false,
+        }
     }
 
     /// It may be gone when the controller is back.
@@ -100,6 +116,7 @@ impl Failure {
             | Self::Declined(_)
             | Self::File { .. }
             | Self::Unreadable(_)
+            | Self::Drift
             | Self::NotCompleted(_)
             | Self::Output(_)
             | Self::Input(_)
@@ -178,8 +195,18 @@ impl fmt::Display for Unreachable {
 #[derive(Debug)]
 pub(crate) struct Refused {
     status: Status,
-    /// With a call that changes something.
-    request_id: Option<String>,
+    again: Again,
+}
+
+/// What may be done when it is not known whether a call did its work.
+#[derive(Debug)]
+enum Again {
+    /// Call again: it changes nothing.
+    Free,
+    /// Call again with this request id.
+    Once(String),
+    /// Look first, in this way.
+    Look(String),
 }
 
 impl Refused {
@@ -200,12 +227,13 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(cause) = self.status.source() {
             write!(f, "the controller did not answer: {}. ", innermost(cause))?;
-            return match &self.request_id {
-                None => write!(
+            return match &self.again {
+                Again::Free => write!(
                     f,
                     "Try again; if that does not help, look at the controller's log"
                 ),
-                Some(id) => write!(
+                Again::Look(look) => write!(f, "It may have done what was asked; look first: {look}"),
+                Again::Once(id) => write!(
                     f,
                     "It may have done what was asked; to have it done exactly once, repeat the command with --request-id {id}"
                 ),

@@ -3,15 +3,18 @@
 
 mod answers;
 mod args;
+mod batch;
 mod certificates;
 mod clients;
 mod clock;
 mod connect;
 mod durations;
 mod failure;
+mod files;
 mod groups;
 mod output;
 mod rotations;
+mod scep;
 mod tokens;
 mod words;
 
@@ -20,7 +23,7 @@ mod stories;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use args::{Arguments, Command};
+use args::{Arguments, Command, Format, Output};
 use clap::Parser as _;
 use connect::Session;
 use failure::Failure;
@@ -28,7 +31,7 @@ use output::Screen;
 use uuid::Uuid;
 
 /// Runs one command. The arguments begin with the program's name. Prints to the process's stdout and stderr, and returns
-/// 0 (done), 1 (error) or 2 (usage).
+/// 0 (done), 1 (error), 2 (usage) or 5 (`apply --dry-run` found a difference).
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,
@@ -79,10 +82,21 @@ async fn dispatch(
     let request_id = common
         .request_id
         .unwrap_or_else(|| Uuid::new_v4().to_string());
+    let toml = common.output == Output::Toml;
+    if toml && !writes_toml(&command) {
+        return Err(Failure::Usage(
+            "only `convoy scep settings show` and `convoy export` write TOML. Use -o text or -o json"
+                .to_owned(),
+        ));
+    }
     let session = Session {
         place,
         request_id,
-        format: common.output,
+        format: match common.output {
+            Output::Text | Output::Toml => Format::Text,
+            Output::Json => Format::Json,
+        },
+        toml,
     };
     match command {
         Command::Token { command } => tokens::run(&session, screen, command).await,
@@ -90,5 +104,21 @@ async fn dispatch(
         Command::Clients { command } => clients::run(&session, screen, command).await,
         Command::Cert { command } => certificates::run(&session, screen, command).await,
         Command::Rotation { command } => rotations::run(&session, screen, command).await,
+        Command::Scep { command } => scep::run(&session, screen, *command).await,
+        Command::Export(export) => batch::export(&session, screen, export).await,
+        Command::Apply(apply) => batch::apply(&session, screen, apply).await,
+    }
+}
+
+fn writes_toml(command: &Command) -> bool {
+    match command {
+        Command::Scep { command } => command.writes_toml(),
+        Command::Export(_) => true,
+        Command::Token { .. }
+        | Command::Groups { .. }
+        | Command::Clients { .. }
+        | Command::Cert { .. }
+        | Command::Rotation { .. }
+        | Command::Apply(_) => false,
     }
 }

@@ -57,6 +57,14 @@ impl<'a> Screen<'a> {
             .map_err(Failure::Output)
     }
 
+    /// Bytes on stdout, as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.out
+            .write_all(bytes)
+            .and_then(|()| self.out.flush())
+            .map_err(Failure::Output)
+    }
+
     /// One JSON document on stdout, for scripts and people.
     pub(crate) fn json(&mut self, document: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(document)

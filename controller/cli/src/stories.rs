@@ -313,6 +313,7 @@ fn watch_briefly(socket: PathBuf, out: &mut dyn Write) -> (Failure, String) {
         place: Place::choose(Some(socket), None, None),
         request_id: String::new(),
         format: Format::Text,
+        toml: false,
     };
     let mut err = Vec::new();
     let mut screen = Screen::of_scripts(out, &mut err);

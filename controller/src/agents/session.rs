@@ -146,8 +146,8 @@ struct Running {
 }
 
 enum Woken {
-    Said(SessionRequest),
-    Ordered(Order),
+    Said(Box<SessionRequest>),
+    Ordered(Box<Order>),
     Changed,
 }
 
@@ -174,8 +174,8 @@ impl Talk {
             self.conclude().await?;
             self.give_what_is_owed().await?;
             match self.wake(inbound, seen).await? {
-                Woken::Said(message) => self.receive(message).await?,
-                Woken::Ordered(order) => self.pass_on(order).await?,
+                Woken::Said(message) => self.receive(*message).await?,
+                Woken::Ordered(order) => self.pass_on(*order).await?,
                 Woken::Changed => {}
             }
         }
@@ -257,13 +257,13 @@ impl Talk {
         };
         tokio::select! {
             message = inbound.message() => match message {
-                Ok(Some(message)) => Ok(Woken::Said(message)),
+                Ok(Some(message)) => Ok(Woken::Said(Box::new(message))),
                 Ok(None) => Err(End::Over),
                 // Too long, or not to be read. Where the connection is gone, nobody hears it.
                 Err(status) => Err(status::invalid("message", &status.message()).into()),
             },
             () = self.session.replaced() => Err(self.replaced().await),
-            order = order => Ok(Woken::Ordered(order)),
+            order = order => Ok(Woken::Ordered(Box::new(order))),
             () = structure => Ok(Woken::Changed),
             () = sight => Ok(Woken::Changed),
             () = time => Ok(Woken::Changed),

@@ -5,6 +5,8 @@ mod load;
 mod request;
 mod settings;
 mod states;
+#[cfg(test)]
+mod tests;
 mod warn;
 mod watch;
 

@@ -12,6 +12,7 @@ use convoy_fleet::{
     decide::{self, Command},
     enrolment::EnrolmentEvent,
     event::{Actor, Entry, Event, Request},
+    issuance::IssuanceEvent,
     rotation::{self, Duty},
     state::{Fleet, Outcome},
 };
@@ -355,6 +356,16 @@ const fn is_structural(event: &Event) -> bool {
             | Event::TokenCreated { .. }
             | Event::TokenRevoked { .. }
             | Event::Enrolment(EnrolmentEvent::Reported { .. } | EnrolmentEvent::Stated { .. })
-            | Event::Issuance(_)
+            | Event::Issuance(
+                IssuanceEvent::AuthorityMade { .. }
+                    | IssuanceEvent::ApprovalSet(_)
+                    | IssuanceEvent::ProfileSet(_)
+                    | IssuanceEvent::ChallengeCreated(_)
+                    | IssuanceEvent::ChallengeRevoked { .. }
+                    | IssuanceEvent::RequestReceived(_)
+                    | IssuanceEvent::RequestDenied { .. }
+                    | IssuanceEvent::CertificateIssued(_)
+                    | IssuanceEvent::CertificateRevoked { .. }
+            )
     )
 }

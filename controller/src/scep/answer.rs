@@ -2,37 +2,29 @@
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
-use convoy_fleet::issuance::{
-    Asked, Issued, Judgement, Kind as AskedKind, Order, Permit, Transaction, Waiting,
-};
+use convoy_fleet::issuance::{Asked, Judgement, Kind as AskedKind, Order, Transaction, Waiting};
 use convoy_scep::{
-    algorithm::Policy,
-    certificate::{Certificate, SubjectAltName},
-    issue::{Authority, Leaf},
+    certificate::Certificate,
+    issue::Authority,
     message::FailInfo,
     request::CertificationRequest,
-    server::{AnswerError, Identity, Incoming, Kind, Received, receive},
+    server::{Identity, Incoming, Kind, Received},
 };
 use convoy_shared::id::Digest;
-use der::asn1::ObjectIdentifier;
 use http::StatusCode;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::{
     Scep,
-    authority::{AuthorityError, EARLIER, serial},
+    message::{Outcome, Refused, open, write},
     names,
     replay::Replays,
     secrets,
 };
-use crate::keeper::OrderError;
 
 /// Answers messages.
 pub(super) struct Answers {
@@ -50,39 +42,6 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// It was refused: a guess, perhaps.
     pub(super) refused: bool,
-}
-
-/// How messages ended, since this process began.
-#[derive(Default)]
-pub struct Counts {
-    /// Certificates issued.
-    pub issued: AtomicU64,
-    /// Requests that wait.
-    pub pending: AtomicU64,
-    /// Refused.
-    pub refused: AtomicU64,
-    /// Malformed.
-    pub malformed: AtomicU64,
-    /// Failed here.
-    pub failed: AtomicU64,
-    /// Certificates and lists handed out again.
-    pub repeated: AtomicU64,
-}
-
-impl Counts {
-    /// Each with its name.
-    #[must_use]
-    pub fn all(&self) -> [(&'static str, u64); 6] {
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        [
-            ("issued", of(&self.issued)),
-            ("pending", of(&self.pending)),
-            ("refused", of(&self.refused)),
-            ("malformed", of(&self.malformed)),
-            ("failed", of(&self.failed)),
-            ("repeated", of(&self.repeated)),
-        ]
-    }
 }
 
 impl Answers {
@@ -361,8 +320,22 @@ impl Answers {
             _ => Vec::new(),
         };
         let policy = self.scep.policy;
+        let issuers: Vec<_> = {
+            let fleet = self.scep.keeper.read();
+            let all = fleet.issuance().authorities().iter();
+            all.filter_map(|ca| Certificate::from_der(&ca.certificate).ok())
+                .collect()
+        };
         let body = self
-            .work(move || write(&incoming, &Identity::new(&authority, policy), outcome, &crl))
+            .work(move || {
+                write(
+                    &incoming,
+                    &Identity::new(&authority, policy),
+                    outcome,
+                    &issuers,
+                    &crl,
+                )
+            })
             .await;
         match body {
             Some(Ok(body)) => {
@@ -390,140 +363,6 @@ impl Answers {
             status,
             refused: status == StatusCode::BAD_REQUEST,
         }
-    }
-}
-
-/// What a request comes to.
-enum Outcome {
-    Issued(Vec<u8>),
-    Again(Vec<u8>),
-    Pending,
-    Crl,
-}
-
-/// Why it comes to nothing.
-enum Refused {
-    Told(FailInfo, String),
-    Broken,
-}
-
-impl Refused {
-    fn of(info: FailInfo, text: &str) -> Self {
-        Self::Told(info, text.to_owned())
-    }
-}
-
-impl From<OrderError> for Refused {
-    fn from(error: OrderError) -> Self {
-        match error {
-            OrderError::Refused(refusal) => Self::of(FailInfo::BadRequest, &refusal.to_string()),
-            OrderError::Unsaved | OrderError::Gone => Self::Broken,
-        }
-    }
-}
-
-type Opened = (Received, Option<(u32, Arc<Authority>)>);
-
-/// Opens a message: as the CA in force, else as the first former one for which it holds.
-fn open(
-    message: &[u8],
-    authority: &Authority,
-    former: &[(u32, Arc<Authority>)],
-    policy: Policy,
-    now: Timestamp,
-) -> Opened {
-    let received = receive(message, &Identity::new(authority, policy), now);
-    if matches!(received, Received::Request(_)) {
-        return (received, None);
-    }
-    for (number, older) in former {
-        let again = receive(message, &Identity::new(older, policy), now);
-        if matches!(again, Received::Request(_)) {
-            return (again, Some((*number, Arc::clone(older))));
-        }
-    }
-    (received, None)
-}
-
-fn write(
-    incoming: &Incoming,
-    identity: &Identity<'_>,
-    outcome: Result<Outcome, Refused>,
-    crl: &[u8],
-) -> Result<Vec<u8>, AnswerError> {
-    match outcome {
-        Ok(Outcome::Issued(der) | Outcome::Again(der)) => match Certificate::from_der(&der) {
-            Ok(certificate) => {
-                incoming.success(identity, &[&certificate, &identity.authority.certificate])
-            }
-            Err(_) => incoming.failure(identity, FailInfo::BadCertId, None),
-        },
-        Ok(Outcome::Pending) => incoming.pending(identity),
-        Ok(Outcome::Crl) => incoming.crl(identity, crl),
-        Err(Refused::Told(info, text)) => incoming.failure(identity, info, Some(&text)),
-        Err(Refused::Broken) => incoming.failure(identity, FailInfo::BadRequest, None),
-    }
-}
-
-impl Scep {
-    /// Signs a certificate. Nothing is recorded yet, and it must not be handed out before it is.
-    ///
-    /// # Errors
-    /// If it cannot be signed.
-    pub fn sign_certificate(
-        &self,
-        permit: &Permit,
-        transaction: String,
-        subject: &[u8],
-        spki: &[u8],
-        now: Timestamp,
-    ) -> Result<Issued, AuthorityError> {
-        let (number, authority) = self.current()?;
-        let sans: Vec<SubjectAltName> = permit
-            .sans
-            .iter()
-            .filter_map(|name| names::from_text(name))
-            .collect();
-        let usages: Vec<ObjectIdentifier> = permit
-            .profile
-            .extended_key_usages
-            .iter()
-            .filter_map(|usage| names::key_usage(usage))
-            .collect();
-        let ca = &authority.certificate;
-        let not_before = now.checked_sub(EARLIER).unwrap_or(now).max(ca.not_before());
-        let not_after = now
-            .checked_add(permit.profile.lifetime)
-            .unwrap_or(ca.not_after())
-            .min(ca.not_after());
-        let serial = serial()?;
-        let crl_url = self.crl_url();
-        let certificate = authority.issue(&Leaf {
-            subject,
-            spki,
-            sans: &sans,
-            key_usage: Leaf::usual_key_usage(),
-            extended_key_usage: &usages,
-            serial: &serial,
-            not_before,
-            not_after,
-            crl_url: crl_url.as_deref(),
-        })?;
-        Ok(Issued {
-            serial: certificate.serial().to_vec(),
-            certificate: certificate.to_der().to_vec(),
-            subject: certificate.subject_text(),
-            spki: Digest::of(spki),
-            not_before: certificate.not_before(),
-            not_after: certificate.not_after(),
-            authority: number,
-            transaction,
-            challenge: permit.challenge,
-            renews: permit.renews.clone(),
-            profile: permit.profile.name.clone(),
-            client: permit.client,
-            sans: permit.sans.clone(),
-        })
     }
 }
 

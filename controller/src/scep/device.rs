@@ -46,8 +46,8 @@ use names::Claim;
 const SHORTEST: i64 = 24 * 3600;
 /// and for at least so many intervals of its periodic requests.
 const INTERVALS: i64 = 2;
-/// How long a device waits for a challenge of NDES. It asks again at its next poll.
-const NDES_WAIT: Duration = Duration::from_secs(45);
+/// How long a device is let wait for a challenge of NDES: it waits no longer than 15 seconds for any answer, and asks again at its next poll.
+const NDES_WAIT: Duration = Duration::from_secs(12);
 
 /// Who asks, and by which settings.
 struct Asked {
@@ -68,13 +68,13 @@ impl Scep {
         request: ObtainScepChallengeRequest,
     ) -> Result<ObtainScepChallengeResponse, Status> {
         if peer.bridged {
-            return Err(status::failed(
+            return Err(status::aborted(
                 "BRIDGED",
                 "this connection is served an old certificate: take the new trust first, then ask for a challenge password",
             ));
         }
         if identity.expired {
-            return Err(status::failed(
+            return Err(status::aborted(
                 "IDENTITY_EXPIRED",
                 "the client's certificate has expired: renew it first",
             ));
@@ -99,7 +99,7 @@ impl Scep {
                 expires_at: None,
                 storable: true,
             }),
-            ChallengeSource::Ndes => self.from_ndes(&asked).await,
+            ChallengeSource::Ndes => self.ask_ndes(&asked).await,
             ChallengeSource::BuiltIn => self.built_in(&asked, claim).await,
         }
     }
@@ -111,13 +111,14 @@ impl Scep {
             .client(client)
             .ok_or_else(|| status::refused(&Refusal::NoSuchClient))?;
         let enrolment = fleet.enrolment();
-        let settings = match self.devices.ordered(client) {
+        let own = enrolment.client(client, &record.group);
+        // Who has the timer on follows no order.
+        let ordered = self.devices.ordered(client).filter(|_| !own.timer);
+        let settings = match ordered {
             Some(ordered) => ordered,
-            None if enrolment.revision_of(client, &record.group).0 == revision => {
-                enrolment.client(client, &record.group)
-            }
+            None if enrolment.revision_of(client, &record.group).0 == revision => own,
             None => {
-                return Err(status::failed(
+                return Err(status::aborted(
                     "SCEP_SETTINGS_CHANGED",
                     "the SCEP settings have changed: take the new ones first, then ask again",
                 ));
@@ -171,7 +172,7 @@ impl Scep {
         Stored::open(self.folder.clone())
     }
 
-    async fn from_ndes(&self, asked: &Asked) -> Result<ObtainScepChallengeResponse, Status> {
+    async fn ask_ndes(&self, asked: &Asked) -> Result<ObtainScepChallengeResponse, Status> {
         let password = self.stored(asked, true)?;
         let unavailable = |error: &NdesError| {
             tracing::warn!(client = %asked.record.id, error = format!("{error:#}"), "no challenge password from NDES");

@@ -98,7 +98,7 @@ pub enum BadOperation {
 impl Operation {
     /// Reads a request's method, query (without `?`) and body.
     ///
-    /// A message by GET may have its `+` bare, as `%2B` or as a space, line breaks as `%0A`, bare `/`, and no padding: peers
+    /// A message by GET may have its `+` bare, as `%2B` or as a space, line breaks as `%0A`, bare `/`, no padding, or the URL-safe alphabet: peers
     /// disagree about RFC 8894 section 4.1. The request's content type is not looked at, since they disagree about it too.
     ///
     /// # Errors
@@ -202,8 +202,12 @@ fn message_of(value: &str) -> Result<Vec<u8>, BadOperation> {
     let text: Vec<u8> = unescape(value)?
         .into_iter()
         .filter(|byte| !matches!(byte, b'\r' | b'\n' | b'\t'))
-        // A space was a '+' before something on the way read it as a form's.
-        .map(|byte| if byte == b' ' { b'+' } else { byte })
+        // A space was a '+' before something on the way read it as a form's; '-' and '_' are what micromdm's scepclient sends.
+        .map(|byte| match byte {
+            b' ' | b'-' => b'+',
+            b'_' => b'/',
+            other => other,
+        })
         .collect();
     let lenient = GeneralPurpose::new(
         &alphabet::STANDARD,
@@ -283,6 +287,7 @@ mod tests {
             "++++%0D%0A/w==",
             "++++/w",
             "%20+%2B /w=",
+            "----_w%3D%3D",
         ] {
             let read = get(&format!("operation=PKIOperation&message={form}"));
             assert_eq!(

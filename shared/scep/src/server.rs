@@ -21,6 +21,8 @@ pub use receive::receive;
 pub struct Identity<'a> {
     /// The CA.
     pub authority: &'a Authority,
+    /// CAs that were in force before: certificates of theirs may be renewed here.
+    pub former: &'a [Certificate],
     /// Which old algorithms are accepted.
     pub policy: Policy,
     /// The numbers that a request is held to.
@@ -33,6 +35,7 @@ impl<'a> Identity<'a> {
     pub fn new(authority: &'a Authority, policy: Policy) -> Self {
         Self {
             authority,
+            former: &[],
             policy,
             limits: Limits::default(),
         }

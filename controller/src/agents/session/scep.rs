@@ -62,6 +62,16 @@ impl Enrolling {
 impl Talk {
     /// States what is on the client's disk, and what it can do.
     pub(super) async fn state_scep(&self, held: Revision) -> Result<(), End> {
+        let known = {
+            let fleet = self.agents.keeper.read();
+            match fleet.enrolment().requests(self.identity.client) {
+                Some(known) => known.held == held && known.supports == self.scep.supports,
+                None => held == Revision(0) && self.scep.supports.is_empty(),
+            }
+        };
+        if known {
+            return Ok(());
+        }
         self.state(Statement::Enrolment(EnrolmentStatement::Stated {
             held,
             supports: self.scep.supports.clone(),
@@ -156,7 +166,7 @@ impl Talk {
             self.agents
                 .scep
                 .devices
-                .answered(self.identity.client, None);
+                .answered(self.identity.client, &answer.id, None);
             // Who has asked may have gone away.
             drop(order.answer.send(answer));
             return Ok(());
@@ -177,7 +187,7 @@ impl Talk {
             self.agents
                 .scep
                 .devices
-                .answered(self.identity.client, attempt);
+                .answered(self.identity.client, &answer.id, attempt);
             drop(asked.send(answer));
         }
         Ok(())

@@ -56,9 +56,10 @@ impl Api {
             restart: asked.restart,
         };
         // Before the device hears of it: it may ask for its challenge at once.
-        self.scep.devices.order(client, settings);
+        let id = order.id.clone();
+        self.scep.devices.order(client, id.clone(), settings);
         let answered = self.sessions.order(client, order).map_err(|none| {
-            self.scep.devices.answered(client, None);
+            self.scep.devices.answered(client, &id, None);
             let reason = match none {
                 NoSession::NotConnected => "NOT_CONNECTED",
                 NoSession::Busy => "BUSY",

@@ -87,7 +87,7 @@ impl Worker {
         }
     }
 
-    pub(super) async fn orders(&mut self, order: Order, reply: OrderAnswer) {
+    pub(super) async fn orders(&mut self, order: Box<Order>, reply: OrderAnswer) {
         let state = Arc::clone(&self.state);
         // Only what has a number of uses can be used up.
         let limited = |order: &Order| {
@@ -122,7 +122,7 @@ impl Worker {
                 orders
                     .iter()
                     .map(|(order, _)| {
-                        issuance::order(&fleet, order.clone(), now)
+                        issuance::order(&fleet, order.as_ref().clone(), now)
                             .map(|decided| events.extend(decided))
                             .err()
                     })

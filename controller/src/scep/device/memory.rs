@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use convoy_fleet::{client::ClientNumber, enrolment::Requests};
 use convoy_shared::{
     enrolment::{ErrorDetail, RequestRecord, RequestState},
@@ -23,8 +24,10 @@ use zeroize::Zeroizing;
 use super::pace::Pace;
 use crate::ndes::{ChallengeSource, Ndes, NdesError};
 
-/// The settings of an order hold for its request so long, if nothing is heard of it.
-const ORDER: Duration = Duration::from_secs(24 * 3600);
+/// The settings of an order hold so long if the client does not say what becomes of it,
+const UNANSWERED: Duration = Duration::from_secs(120);
+/// and so long if it has taken it, and then nothing is heard of its end.
+const TAKEN: Duration = Duration::from_secs(24 * 3600);
 /// NDES's challenges are good for so long where its page does not say.
 const NDES_LIFETIME: Duration = Duration::from_secs(3600);
 
@@ -39,12 +42,13 @@ pub struct Devices {
     /// Requests that have ended since the controller began.
     pub ended: Family<ByResult, Counter>,
     told: Mutex<HashMap<ClientNumber, Digest>>,
-    ordered: Mutex<HashMap<ClientNumber, Ordered>>,
+    ordered: Mutex<HashMap<ClientNumber, Vec<Ordered>>>,
     pages: Mutex<HashMap<(String, String), Page>>,
     leased: Mutex<HashMap<ClientNumber, ChallengeSource>>,
 }
 
 struct Ordered {
+    id: Bytes,
     settings: ScepSettings,
     /// The attempt that it became, once that is known.
     attempt: Option<u64>,
@@ -95,33 +99,42 @@ impl Devices {
     }
 
     /// A client is about to be ordered to make a request with these settings.
-    pub fn order(&self, client: ClientNumber, settings: ScepSettings) {
-        let until = Instant::now() + ORDER;
-        lock(&self.ordered).insert(
-            client,
-            Ordered {
-                settings,
-                attempt: None,
-                until,
-            },
-        );
+    pub fn order(&self, client: ClientNumber, id: Bytes, settings: ScepSettings) {
+        let order = Ordered {
+            id,
+            settings,
+            attempt: None,
+            until: Instant::now() + UNANSWERED,
+        };
+        lock(&self.ordered).entry(client).or_default().push(order);
     }
 
     /// The order became this attempt, or nothing.
-    pub fn answered(&self, client: ClientNumber, attempt: Option<u64>) {
+    pub fn answered(&self, client: ClientNumber, id: &Bytes, attempt: Option<u64>) {
         let mut ordered = lock(&self.ordered);
-        match (attempt, ordered.get_mut(&client)) {
-            (Some(_), Some(order)) => order.attempt = attempt,
-            _ => drop(ordered.remove(&client)),
+        let Some(orders) = ordered.get_mut(&client) else {
+            return;
+        };
+        match (attempt, orders.iter_mut().find(|order| order.id == *id)) {
+            (Some(_), Some(order)) => {
+                order.attempt = attempt;
+                order.until = Instant::now() + TAKEN;
+            }
+            _ => orders.retain(|order| order.id != *id),
+        }
+        if orders.is_empty() {
+            ordered.remove(&client);
         }
     }
 
-    /// The settings of the order that a client follows just now.
+    /// The settings of the order that a client follows just now: of the newest that it has taken, else of the newest that it was given.
     #[must_use]
     pub fn ordered(&self, client: ClientNumber) -> Option<ScepSettings> {
         let mut ordered = lock(&self.ordered);
-        ordered.retain(|_, order| Instant::now() < order.until);
-        ordered.get(&client).map(|order| order.settings.clone())
+        let orders = ordered.get_mut(&client)?;
+        orders.retain(|order| Instant::now() < order.until);
+        let taken = orders.iter().rev().find(|order| order.attempt.is_some());
+        taken.or(orders.last()).map(|order| order.settings.clone())
     }
 
     /// A page of NDES: the same one for all who use it, so that its outstanding challenges are counted once.
@@ -183,13 +196,8 @@ impl Devices {
                 continue;
             };
             self.ended.get_or_create(&ByResult { result }).inc();
-            let mut ordered = lock(&self.ordered);
-            if ordered.get(&client).is_some_and(|order| {
-                order
-                    .attempt
-                    .is_some_and(|attempt| attempt <= record.attempt)
-            }) {
-                ordered.remove(&client);
+            if let Some(orders) = lock(&self.ordered).get_mut(&client) {
+                orders.retain(|order| order.attempt.is_none_or(|attempt| attempt > record.attempt));
             }
         }
     }
@@ -318,7 +326,8 @@ mod tests {
     fn an_order_holds_until_its_request_has_ended() {
         let devices = Devices::default();
         let id = ClientId::new(Uuid::nil());
-        devices.order(7, ScepSettings::default());
+        let order = Bytes::from_static(b"one");
+        devices.order(7, order.clone(), ScepSettings::default());
         devices.heard(
             7,
             id,
@@ -326,7 +335,7 @@ mod tests {
             &[record(3, RequestState::Error(ErrorDetail::TopError))],
         );
         assert!(devices.ordered(7).is_some());
-        devices.answered(7, Some(4));
+        devices.answered(7, &order, Some(4));
         devices.heard(7, id, None, &[record(4, RequestState::ToBeProcessed)]);
         assert!(devices.ordered(7).is_some());
         devices.heard(
@@ -336,8 +345,23 @@ mod tests {
             &[record(4, RequestState::Error(ErrorDetail::KeyLimit))],
         );
         assert!(devices.ordered(7).is_none());
-        devices.order(7, ScepSettings::default());
-        devices.answered(7, None);
+    }
+
+    #[test]
+    fn an_order_that_is_refused_leaves_the_one_that_was_taken() {
+        let devices = Devices::default();
+        let [one, two] = [b"one", b"two"].map(|id| Bytes::from_static(id));
+        let settings = ScepSettings {
+            common_name: "{ip}".to_owned(),
+            ..ScepSettings::default()
+        };
+        devices.order(7, one.clone(), settings.clone());
+        devices.answered(7, &one, Some(4));
+        devices.order(7, two.clone(), ScepSettings::default());
+        assert_eq!(devices.ordered(7), Some(settings.clone()));
+        devices.answered(7, &two, None);
+        assert_eq!(devices.ordered(7), Some(settings));
+        devices.answered(7, &one, None);
         assert!(devices.ordered(7).is_none());
     }
 }

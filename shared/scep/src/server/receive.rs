@@ -178,7 +178,12 @@ fn renewable(
 ) -> Result<(), Rejection> {
     let ca = &identity.authority.certificate;
     // The CA's own certificate is issued by itself, and is nobody's to renew here.
-    if signer.is_ca() || signer.spki() == ca.spki() || !signer.is_issued_by(ca) {
+    let ours = || {
+        std::iter::once(ca)
+            .chain(identity.former)
+            .any(|ca| signer.is_issued_by(ca))
+    };
+    if signer.is_ca() || signer.spki() == ca.spki() || !ours() {
         return Err(Rejection::OtherIssuer);
     }
     if !signer.is_valid_at(now) {

@@ -155,3 +155,27 @@ fn without_a_subject_the_names_have_to_be_the_same() {
         (Rejection::OtherSubject, _)
     ));
 }
+
+#[test]
+fn a_certificate_of_a_former_ca_is_renewed_by_the_one_in_force() {
+    // Given a CA that has followed another, which the device still has its certificate from,
+    let former = named_authority("Former CA", 3);
+    let ca = authority();
+    let message = Forger::renewal(&ca, old_certificate(&former)).message();
+
+    // when the former one is not known, it is a stranger's; when it is, it is renewed.
+    assert!(matches!(
+        rejected(&message, &ca),
+        (Rejection::OtherIssuer, _)
+    ));
+    let known = [former.certificate.clone()];
+    let rolled = Identity {
+        former: &known,
+        ..identity(&ca)
+    };
+    let received = receive(&message, &rolled, now());
+    assert!(
+        matches!(&received, Received::Request(incoming) if matches!(incoming.kind, Kind::Renew { .. })),
+        "{received:?}"
+    );
+}

@@ -1,0 +1,101 @@
+//! Messages opened and answers written, off the async threads. What an answer says was decided before.
+
+use std::sync::Arc;
+
+use convoy_scep::{
+    algorithm::Policy,
+    certificate::Certificate,
+    issue::Authority,
+    message::FailInfo,
+    server::{AnswerError, Identity, Incoming, Received, receive},
+};
+use jiff::Timestamp;
+
+use crate::keeper::OrderError;
+
+/// What a request comes to.
+pub(super) enum Outcome {
+    Issued(Vec<u8>),
+    Again(Vec<u8>),
+    Pending,
+    Crl,
+}
+
+/// Why it comes to nothing.
+pub(super) enum Refused {
+    Told(FailInfo, String),
+    Broken,
+}
+
+impl Refused {
+    pub(super) fn of(info: FailInfo, text: &str) -> Self {
+        Self::Told(info, text.to_owned())
+    }
+}
+
+impl From<OrderError> for Refused {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::Refused(refusal) => Self::of(FailInfo::BadRequest, &refusal.to_string()),
+            OrderError::Unsaved | OrderError::Gone => Self::Broken,
+        }
+    }
+}
+
+pub(super) type Opened = (Received, Option<(u32, Arc<Authority>)>);
+
+/// Opens a message: as the CA in force, else as the first former one for which it holds. Certificates of any of them may be renewed.
+pub(super) fn open(
+    message: &[u8],
+    authority: &Authority,
+    former: &[(u32, Arc<Authority>)],
+    policy: Policy,
+    now: Timestamp,
+) -> Opened {
+    let all: Vec<Certificate> = std::iter::once(authority)
+        .chain(former.iter().map(|(_, older)| older.as_ref()))
+        .map(|authority| authority.certificate.clone())
+        .collect();
+    let as_one = |authority| {
+        let identity = Identity {
+            former: &all,
+            ..Identity::new(authority, policy)
+        };
+        receive(message, &identity, now)
+    };
+    let received = as_one(authority);
+    if matches!(received, Received::Request(_)) {
+        return (received, None);
+    }
+    for (number, older) in former {
+        let again = as_one(older);
+        if matches!(again, Received::Request(_)) {
+            return (again, Some((*number, Arc::clone(older))));
+        }
+    }
+    (received, None)
+}
+
+pub(super) fn write(
+    incoming: &Incoming,
+    identity: &Identity<'_>,
+    outcome: Result<Outcome, Refused>,
+    issuers: &[Certificate],
+    crl: &[u8],
+) -> Result<Vec<u8>, AnswerError> {
+    match outcome {
+        Ok(Outcome::Issued(der) | Outcome::Again(der)) => match Certificate::from_der(&der) {
+            Ok(certificate) => {
+                // Its issuer is not the CA that answers where the device knows a former one.
+                let issuer = issuers.iter().find(|ca| certificate.is_issued_by(ca));
+                let chain: Vec<_> = std::iter::once(&certificate).chain(issuer).collect();
+                incoming.success(identity, &chain)
+            }
+            Err(_) => incoming.failure(identity, FailInfo::BadCertId, None),
+        },
+        Ok(Outcome::Pending) => incoming.pending(identity),
+        Ok(Outcome::Crl) => incoming.crl(identity, crl),
+        Err(Refused::Told(info, text)) => incoming.failure(identity, info, Some(&text)),
+        Err(Refused::Broken) => incoming.failure(identity, FailInfo::BadRequest, None),
+    }
+}

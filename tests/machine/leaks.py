@@ -1,0 +1,56 @@
+"""Searches what our programs wrote and said during the other scenarios for every secret of theirs."""
+
+import base64
+import urllib.parse
+
+from rig import check
+
+# The beginning of every kind of private key in PEM ends so.
+KEY = b"PRIVATE KEY"
+
+
+def forms(secret):
+    """A secret as it might stand somewhere: as it is, in URLs, in base64, in hex, and in two bytes a character."""
+    plain = secret.encode()
+    yield plain
+    yield urllib.parse.quote(secret, safe="").encode()
+    yield plain.hex().encode()
+    yield plain.hex().upper().encode()
+    yield secret.encode("utf-16-be")
+    # The middle of its base64, at each of the three places at which it can begin.
+    for shift in range(3):
+        yield base64.b64encode(b"\0" * shift + plain)[4:-4]
+
+
+def key_lines(folder):
+    """A line from the middle of each private key in a folder's files: what would be seen of it without its PEM label."""
+    for file in folder.rglob("*"):
+        if not file.is_file() or file.stat().st_size > 1 << 20:
+            continue
+        text = file.read_bytes()
+        if KEY in text:
+            lines = text[text.index(KEY) :].splitlines()
+            yield max(lines[1:-1], key=len) if len(lines) > 4 else lines[1]
+
+
+def nothing_secret_is_said(benches):
+    """A scenario over all others: returns how many secrets were sought in how many files."""
+    secrets, files = {KEY: KEY}, set()
+    for bench in benches:
+        files.update(bench.searched)
+        for secret in bench.secrets:
+            for form in forms(secret):
+                secrets[form] = form
+        for line in key_lines(bench.folder):
+            secrets[line] = line
+    files = sorted(files)
+    check(len(secrets) > 1, "no secrets to look for")
+    for file in files:
+        text = file.read_bytes()
+        check(text, "%s is empty: it would show nothing" % file)
+        for secret in secrets:
+            at = text.find(secret)
+            if at >= 0:
+                line = text[text.rfind(b"\n", 0, at) + 1 : at]
+                check(False, "%s has a secret after: %s" % (file, line[-300:].decode(errors="replace")))
+    return len(secrets), len(files)
