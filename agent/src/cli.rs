@@ -1,9 +1,11 @@
 //! The command line `convoy-agent`: from arguments to an exit code. It wires, prints, and decides nothing.
 
+mod device;
+
 use std::{
     ffi::OsString,
     io::{Read as _, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -13,20 +15,10 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
-use crate::{
-    check, configuration,
-    disk::StateDir,
-    join,
-    link::told,
-    run,
-    scep::{batch, request, show},
-    status,
-};
+use crate::{check, configuration, disk::StateDir, join, link::told, run, status};
 
 const ERROR: u8 = 1;
 const USAGE: u8 = 2;
-/// The longest file of settings that is read, in bytes.
-const LONGEST: u64 = 1 << 20;
 
 /// The agent of a Convoy fleet
 #[derive(Parser)]
@@ -76,64 +68,10 @@ enum Command {
     },
     /// Certificates from a SCEP server
     #[command(subcommand)]
-    Scep(ScepCommand),
+    Scep(device::ScepCommand),
     /// All settings of this device as one file
     #[command(subcommand)]
-    Settings(SettingsCommand),
-}
-
-#[derive(Subcommand)]
-enum ScepCommand {
-    /// Show the certificate issuance requests and when the next one is, from the disk alone
-    Status {
-        #[command(flatten)]
-        state: StateFolder,
-        /// How to print it
-        #[arg(short, long, default_value = "text")]
-        output: Output,
-    },
-    /// Show the last 20 certificates, from the disk alone
-    History {
-        #[command(flatten)]
-        state: StateFolder,
-        /// How to print it
-        #[arg(short, long, default_value = "text")]
-        output: Output,
-    },
-    /// Request a certificate now. Exit code 1 if there is none in the end. Refused while the auto-request timer is on
-    Request {
-        #[command(flatten)]
-        state: StateFolder,
-        #[command(flatten)]
-        configuration: ConfigurationFile,
-        #[command(flatten)]
-        flags: request::Flags,
-    },
-}
-
-#[derive(Subcommand)]
-enum SettingsCommand {
-    /// Write all settings into one file
-    Export {
-        #[command(flatten)]
-        state: StateFolder,
-        #[command(flatten)]
-        configuration: ConfigurationFile,
-        /// Where to [default: standard output]
-        file: Option<PathBuf>,
-    },
-    /// Take all settings from one file: all or nothing
-    Import {
-        #[command(flatten)]
-        state: StateFolder,
-        #[command(flatten)]
-        configuration: ConfigurationFile,
-        /// What `export` wrote; `-` reads standard input
-        file: PathBuf,
-        /// Only say what would change
-        #[arg(long)]
-        dry_run: bool,
-    },
+    Settings(device::SettingsCommand),
 }
 
 #[derive(Args)]
@@ -233,78 +171,9 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             let dir = StateDir::open(&state.state_dir)?;
             report(check::production(&dir).await, output)
         }
-        Command::Scep(command) => scep(command).await,
-        Command::Settings(command) => settings(command).await,
+        Command::Scep(command) => device::scep(command).await,
+        Command::Settings(command) => device::settings(command).await,
     }
-}
-
-async fn scep(command: ScepCommand) -> anyhow::Result<ExitCode> {
-    match command {
-        ScepCommand::Status { state, output } => {
-            let requests = show::requests(&StateDir::open(&state.state_dir)?)?;
-            print_as(output, &requests)?;
-        }
-        ScepCommand::History { state, output } => {
-            let history = show::history(&StateDir::open(&state.state_dir)?)?;
-            print_as(output, &history)?;
-        }
-        ScepCommand::Request {
-            state,
-            configuration,
-            flags,
-        } => {
-            let dir = StateDir::open(&state.state_dir)?;
-            let configuration = configuration.path(&dir);
-            let say = |line: &str| {
-                // If nobody listens there is nobody to tell.
-                drop(print(&format!("{line}\n")));
-            };
-            if !request::request(&dir, &configuration, flags, say).await? {
-                return Ok(ExitCode::from(ERROR));
-            }
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn settings(command: SettingsCommand) -> anyhow::Result<ExitCode> {
-    match command {
-        SettingsCommand::Export {
-            state,
-            configuration,
-            file,
-        } => {
-            let dir = StateDir::open(&state.state_dir)?;
-            let text = batch::export(&dir, &configuration.path(&dir))?;
-            match file {
-                None => print(&text)?,
-                Some(file) => batch::write(&file, &text)?,
-            }
-        }
-        SettingsCommand::Import {
-            state,
-            configuration,
-            file,
-            dry_run,
-        } => {
-            let dir = StateDir::open(&state.state_dir)?;
-            let mut text = String::new();
-            if file == Path::new("-") {
-                std::io::stdin().take(LONGEST).read_to_string(&mut text)?;
-            } else {
-                std::fs::File::open(&file)?.take(LONGEST).read_to_string(&mut text)?;
-            }
-            let import = batch::read(&dir, &configuration.path(&dir), &text)?;
-            for line in &import.summary {
-                note(line);
-            }
-            if !dry_run {
-                batch::apply(&dir, &import).await?;
-                note("imported");
-            }
-        }
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn print_as(output: Output, value: &(impl Serialize + std::fmt::Display)) -> anyhow::Result<()> {
@@ -424,11 +293,40 @@ mod tests {
             ],
             &["convoy-agent", "check", "--state-dir", "s"],
             &["convoy-agent", "run", "--state-dir", "s", "--config", "f"],
-            &["convoy-agent", "scep", "status", "--state-dir", "s", "-o", "json"],
+            &[
+                "convoy-agent",
+                "scep",
+                "status",
+                "--state-dir",
+                "s",
+                "-o",
+                "json",
+            ],
             &["convoy-agent", "scep", "history", "--state-dir", "s"],
-            &["convoy-agent", "scep", "request", "--state-dir", "s", "--key-use", "ieee 802.1x", "--san", "dns:a", "--san", "ip:::1", "--restart"],
+            &[
+                "convoy-agent",
+                "scep",
+                "request",
+                "--state-dir",
+                "s",
+                "--key-use",
+                "ieee 802.1x",
+                "--san",
+                "dns:a",
+                "--san",
+                "ip:::1",
+                "--restart",
+            ],
             &["convoy-agent", "settings", "export", "--state-dir", "s"],
-            &["convoy-agent", "settings", "import", "f", "--dry-run", "--state-dir", "s"],
+            &[
+                "convoy-agent",
+                "settings",
+                "import",
+                "f",
+                "--dry-run",
+                "--state-dir",
+                "s",
+            ],
         ] {
             assert!(Arguments::try_parse_from(good).is_ok(), "{good:?}");
         }

@@ -101,7 +101,10 @@ impl Scep {
         last_proof: watch::Sender<Timestamp>,
     ) -> Result<(Self, Engine), DiskError> {
         if let Err(error) = batch::finish(&store) {
-            tracing::error!(error = told(error.as_ref()), "an import that was cut off is not finished");
+            tracing::error!(
+                error = told(error.as_ref()),
+                "an import that was cut off is not finished"
+            );
         }
         let rules = Rules::load(&store, &Believed::of(start.state))?;
         let book = Arc::new(Book::open(store.clone(), rules.revision)?);
@@ -162,7 +165,10 @@ impl Scep {
                 supports.extend(there.map(|(key_use, _)| key_use.to_string()));
             }
             Err(error) => {
-                tracing::error!(error = told(&error), "the configuration is not right: no key use location but None is there");
+                tracing::error!(
+                    error = told(&error),
+                    "the configuration is not right: no key use location but None is there"
+                );
             }
         }
         v1::Hello {

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod controller;
+mod visit;
 
 use std::time::Duration;
 

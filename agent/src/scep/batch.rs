@@ -38,11 +38,17 @@ pub(crate) fn export(dir: &StateDir, configuration: &Path) -> anyhow::Result<Str
     let own = match std::fs::read_to_string(configuration) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error).context(format!("cannot read {}", configuration.display())),
+        Err(error) => {
+            return Err(error).context(format!("cannot read {}", configuration.display()));
+        }
     };
     // Only what is right goes out.
     Configuration::parse(configuration, &own)?;
-    let gap = if own.is_empty() || own.ends_with('\n') { "" } else { "\n" };
+    let gap = if own.is_empty() || own.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
     Ok(format!("{own}{gap}\n[scep]\n{}", table(&rules.settings)?))
 }
 
@@ -91,7 +97,11 @@ pub(crate) fn read(dir: &StateDir, configuration: &Path, text: &str) -> anyhow::
     Configuration::parse(configuration, &own)?;
     let known = std::fs::read_to_string(configuration).unwrap_or_default();
     let changed = own.trim() != known.trim();
-    let says = if changed { "changes" } else { "nothing changes" };
+    let says = if changed {
+        "changes"
+    } else {
+        "nothing changes"
+    };
     summary.push(format!("{}: {says}", configuration.display()));
     let staged = Staged {
         file: configuration.to_owned(),
@@ -163,9 +173,9 @@ pub(crate) async fn apply(dir: &StateDir, import: &Import) -> anyhow::Result<()>
         return Ok(());
     }
     import.stage(&store)?;
-    let mut answers = socket::ask(dir, Asked::Imported)
-        .await
-        .context("the agent runs, and cannot be talked to; the import is finished when it starts again")?;
+    let mut answers = socket::ask(dir, Asked::Imported).await.context(
+        "the agent runs, and cannot be talked to; the import is finished when it starts again",
+    )?;
     match answers.next().await? {
         Some(Told::Done { ok: true }) => Ok(()),
         Some(Told::Refused(why)) => bail!(why),

@@ -2,10 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use convoy_shared::{
-    enrolment::RequestRecord,
-    id::Revision,
-};
+use convoy_shared::{enrolment::RequestRecord, id::Revision};
 use tokio::sync::watch;
 
 use super::{ledger::Ledger, store::Store};
@@ -64,7 +61,10 @@ impl Book {
     }
 
     /// Changes the ledger, in memory in any case.
-    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Ledger) -> R) -> (R, Result<(), DiskError>) {
+    pub(crate) fn change<R>(
+        &self,
+        change: impl FnOnce(&mut Ledger) -> R,
+    ) -> (R, Result<(), DiskError>) {
         let mut ledger = self.ledger();
         let before = ledger.clone();
         let result = change(&mut ledger);
@@ -92,7 +92,10 @@ impl Book {
     pub(crate) fn note<R>(&self, change: impl FnOnce(&mut Ledger) -> R) -> R {
         let (result, stored) = self.change(change);
         if let Err(error) = stored {
-            tracing::error!(error = told(&error), "the state of a certificate request cannot be stored");
+            tracing::error!(
+                error = told(&error),
+                "the state of a certificate request cannot be stored"
+            );
         }
         result
     }
@@ -116,7 +119,10 @@ impl Book {
     pub(crate) fn sweep(&self) {
         let needed = self.read(Ledger::needed);
         if let Err(error) = self.store.sweep(&needed) {
-            tracing::warn!(error = told(&error), "what is not needed any more is removed at the next start");
+            tracing::warn!(
+                error = told(&error),
+                "what is not needed any more is removed at the next start"
+            );
         }
     }
 }
@@ -129,7 +135,10 @@ pub(crate) fn read(store: &Store) -> Result<Option<Ledger>, DiskError> {
     match Ledger::from_bytes(&bytes) {
         Ok(ledger) => Ok(Some(ledger)),
         Err(error) => {
-            tracing::error!(error = told(&error), "the list of certificate requests is damaged: it is set aside, and begun anew");
+            tracing::error!(
+                error = told(&error),
+                "the list of certificate requests is damaged: it is set aside, and begun anew"
+            );
             store.set_aside(FILE)?;
             Ok(None)
         }

@@ -12,7 +12,11 @@ use tonic::Code;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{ledger::Names, store::Store};
-use crate::{greet::ANSWER_TIMEOUT, link::{Client, told}, refusal::Refusal};
+use crate::{
+    greet::ANSWER_TIMEOUT,
+    link::{Client, told},
+    refusal::Refusal,
+};
 
 /// The file.
 const FILE: &str = "challenge";
@@ -100,7 +104,10 @@ impl From<tonic::Status> for Denied {
             | Code::Unauthenticated
             | Code::Unimplemented => Self::Refused(Refusal::from(status).to_string()),
             _ => {
-                tracing::warn!(error = told(&Refusal::from(status)), "the controller has no challenge password now");
+                tracing::warn!(
+                    error = told(&Refusal::from(status)),
+                    "the controller has no challenge password now"
+                );
                 Self::Away
             }
         }
@@ -157,7 +164,10 @@ impl Challenges {
     fn keep(&self, url: &str, given: &Given) {
         let kept = match &given.challenge {
             Some(challenge) if given.storable => {
-                let until = given.expires_at.map(|end| end.to_string()).unwrap_or_default();
+                let until = given
+                    .expires_at
+                    .map(|end| end.to_string())
+                    .unwrap_or_default();
                 let mut text = Zeroizing::new(String::with_capacity(2048));
                 for line in [url, "\n", &until, "\n", challenge.expose()] {
                     text.push_str(line);
@@ -167,7 +177,10 @@ impl Challenges {
             _ => self.store.remove(FILE),
         };
         if let Err(error) = kept {
-            tracing::warn!(error = told(&error), "a challenge password cannot be kept for when the controller is away");
+            tracing::warn!(
+                error = told(&error),
+                "a challenge password cannot be kept for when the controller is away"
+            );
         }
     }
 
@@ -175,7 +188,10 @@ impl Challenges {
         let bytes = match self.store.read_secret(FILE) {
             Ok(bytes) => bytes?,
             Err(error) => {
-                tracing::warn!(error = told(&error), "the challenge password that was kept cannot be read");
+                tracing::warn!(
+                    error = told(&error),
+                    "the challenge password that was kept cannot be read"
+                );
                 return None;
             }
         };
@@ -198,7 +214,10 @@ impl Challenges {
     /// Nothing is kept any more.
     pub(crate) fn forget(&self) {
         if let Err(error) = self.store.remove(FILE) {
-            tracing::warn!(error = told(&error), "the challenge password that was kept cannot be removed");
+            tracing::warn!(
+                error = told(&error),
+                "the challenge password that was kept cannot be removed"
+            );
         }
     }
 }

@@ -1,17 +1,15 @@
 //! The engine's one task: documents, orders and the clock, to requests. One request at a time. How a request is made is not here.
 
-use std::{sync::Arc, time::Duration};
+mod order;
+mod recover;
 
-use convoy_proto::{
-    scep::{BadScep, read_settings},
-    v1,
-};
-use convoy_scep::request::Challenge;
+use std::time::Duration;
+
+use convoy_proto::v1;
 use convoy_shared::{
     enrolment::{ErrorDetail, RequestRecord, RequestState, Trigger},
-    id::Revision,
     schedule::{self, LEAST_ADJUSTMENT, MOST_ADJUSTMENT},
-    settings::{ScepPatch, ScepSettings},
+    settings::ScepSettings,
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
@@ -20,8 +18,10 @@ use tokio::{
     time::timeout,
 };
 
+pub(crate) use order::{Order, Taken, Wish};
+
 use super::{
-    attempt::{Bench, Ended, Job, Stop},
+    attempt::{Bench, Job, Stop},
     batch,
     challenge::Given,
     ledger::Terms,
@@ -29,8 +29,8 @@ use super::{
     rules::{self, Believed, Rules},
 };
 use crate::{
+    configuration::facts,
     link::told,
-    place,
     run::{Shutdown, asked},
 };
 
@@ -51,51 +51,6 @@ pub(crate) enum Command {
     Imported(oneshot::Sender<Result<(), String>>),
 }
 
-/// A manual request. Nothing of it is stored but its result.
-pub(crate) struct Order {
-    pub(crate) settings: ScepSettings,
-    pub(crate) url: String,
-    /// `None`: to be obtained as the settings say.
-    pub(crate) challenge: Option<Challenge>,
-    pub(crate) restart: bool,
-}
-
-/// A manual request by the device's administrator: what differs from the settings that are obeyed.
-pub(crate) struct Wish {
-    pub(crate) patch: ScepPatch,
-    /// `None`: to be obtained as the settings say.
-    pub(crate) challenge: Option<Challenge>,
-    pub(crate) restart: bool,
-}
-
-impl Order {
-    /// Reads an order.
-    ///
-    /// # Errors
-    /// If the settings cannot be, for people.
-    pub(crate) fn read(wire: v1::ScepOrder) -> Result<Self, String> {
-        let settings = wire.settings.ok_or(BadScep::Missing("settings"));
-        let settings = settings.and_then(read_settings).map_err(|error| told(&error))?;
-        let challenge = Some(wire.challenge).filter(|text| !text.is_empty());
-        Ok(Self {
-            settings,
-            url: wire.url,
-            challenge: challenge
-                .map(Challenge::new)
-                .transpose()
-                .map_err(|error| error.to_string())?,
-            restart: wire.restart,
-        })
-    }
-}
-
-/// An order that has become a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
-    pub(crate) attempt: u64,
-    pub(crate) warnings: Vec<String>,
-}
-
 /// The engine.
 pub(crate) struct Engine {
     bench: Bench,
@@ -105,6 +60,8 @@ pub(crate) struct Engine {
     /// Whether the timer counts. It does not for a command that runs for one order.
     timers: bool,
     running: Option<JoinHandle<()>>,
+    /// Filled in as far as can be without a network.
+    key_name: String,
 }
 
 impl Engine {
@@ -116,6 +73,7 @@ impl Engine {
         timers: bool,
     ) -> Self {
         Self {
+            key_name: key_name(&bench, &rules.settings),
             bench,
             stop,
             commands,
@@ -129,8 +87,8 @@ impl Engine {
     pub(crate) async fn run(mut self, mut shutdown: Shutdown) {
         if self.timers {
             self.enable();
-            self.recover().await;
         }
+        self.recover().await;
         loop {
             let due = self.due();
             let clock = self.bench.clock.clone();
@@ -150,57 +108,6 @@ impl Engine {
             && timeout(FAREWELL, &mut *running).await.is_err()
         {
             running.abort();
-        }
-    }
-
-    /// Puts right what a crash left: what was being put in place first.
-    async fn recover(&mut self) {
-        if let Ok(configuration) = self.bench.configuration()
-            && let Err(error) = place::recover(&self.bench.state, &configuration.places).await
-        {
-            tracing::error!(error = told(&error), "an installation that was cut off is not yet put right");
-        }
-        let now = self.bench.clock.now();
-        let book = Arc::clone(&self.bench.book);
-        let (finishing, underway) =
-            book.read(|ledger| (ledger.finishing.clone(), ledger.underway.clone()));
-        let alive = finishing
-            .as_ref()
-            .map(|finishing| finishing.holding.attempt)
-            .or_else(|| underway.as_ref().map(|underway| underway.attempt));
-        book.note(|ledger| {
-            let lost: Vec<_> = ledger
-                .records
-                .iter()
-                .filter(|record| !record.state.is_final() && Some(record.attempt) != alive)
-                .map(|record| record.attempt)
-                .collect();
-            for attempt in lost {
-                let why = ErrorDetail::Device("interrupted by a restart".to_owned());
-                ledger.fail(attempt, why, now);
-            }
-        });
-        if let Some(finishing) = finishing {
-            let bench = self.bench.clone();
-            self.running = Some(tokio::spawn(async move {
-                let attempt = finishing.holding.attempt;
-                if let Err(Ended::Failed(why)) = bench.put_in_place(finishing).await {
-                    let now = bench.clock.now();
-                    bench.book.note(|ledger| ledger.fail(attempt, why, now));
-                    bench.book.sweep();
-                }
-            }));
-        } else if let Some(underway) = underway {
-            if self.rules.settings.timer {
-                self.spawn(Job::again(underway));
-            } else {
-                let why = ErrorDetail::Device("interrupted by a restart".to_owned());
-                book.note(|ledger| ledger.fail(underway.attempt, why, now));
-                book.sweep();
-            }
-        } else {
-            let bench = self.bench.clone();
-            self.running = Some(tokio::spawn(async move { bench.restart().await }));
         }
     }
 
@@ -227,7 +134,7 @@ impl Engine {
             ledger.upcoming.as_ref().map_or(due.is_none(), |record| {
                 same(record)
                     && record.key_use == rules.settings.key_use
-                    && record.key_name == rules.settings.key_name
+                    && record.key_name == self.key_name
             })
         });
         if !known {
@@ -236,7 +143,7 @@ impl Engine {
                     attempt: ledger.last_attempt + 1,
                     trigger: Trigger::Timer,
                     requested_at: due,
-                    key_name: rules.settings.key_name.clone(),
+                    key_name: self.key_name.clone(),
                     key_use: rules.settings.key_use,
                     state: RequestState::ToBeProcessed,
                     updated_at: now,
@@ -285,7 +192,7 @@ impl Engine {
             attempt,
             trigger,
             requested_at: now,
-            key_name: job.terms.settings.key_name.clone(),
+            key_name: key_name(&self.bench, &job.terms.settings),
             key_use: job.terms.settings.key_use,
             state: RequestState::Processing {
                 polls: 0,
@@ -294,15 +201,26 @@ impl Engine {
             updated_at: now,
             warnings: Vec::new(),
         };
-        tracing::info!(attempt, ?trigger, url = job.terms.url, "begins a certificate request");
+        tracing::info!(
+            attempt,
+            ?trigger,
+            url = job.terms.url,
+            "begins a certificate request"
+        );
         let underway = job.underway();
-        let ((), stored) = self.bench.book.change(|ledger| ledger.begin(record, underway));
+        let ((), stored) = self
+            .bench
+            .book
+            .change(|ledger| ledger.begin(record, underway));
         match stored {
             Ok(()) => self.spawn(job),
             Err(error) => {
                 // Its number might be used again: so nothing is sent.
-                let why = ErrorDetail::Device(format!("the request cannot be stored: {}", told(&error)));
-                self.bench.book.note(|ledger| ledger.fail(attempt, why, now));
+                let why =
+                    ErrorDetail::Device(format!("the request cannot be stored: {}", told(&error)));
+                self.bench
+                    .book
+                    .note(|ledger| ledger.fail(attempt, why, now));
             }
         }
         attempt
@@ -318,11 +236,17 @@ impl Engine {
             Command::Document(envelope, believed) => {
                 match self.rules.take(envelope, &believed, &self.bench.book.store) {
                     Ok(Some(rules)) => {
-                        tracing::info!(revision = rules.revision.0, timer = rules.settings.timer, "obeys new SCEP settings");
+                        tracing::info!(
+                            revision = rules.revision.0,
+                            timer = rules.settings.timer,
+                            "obeys new SCEP settings"
+                        );
                         self.adopt(rules);
                     }
                     Ok(None) => tracing::debug!("SCEP settings that are not newer are left out"),
-                    Err(error) => tracing::error!(error = told(&error), "SCEP settings are not taken"),
+                    Err(error) => {
+                        tracing::error!(error = told(&error), "SCEP settings are not taken")
+                    }
                 }
                 self.bench.book.holds(self.rules.revision);
             }
@@ -360,7 +284,10 @@ impl Engine {
 
     fn adopt(&mut self, rules: Rules) {
         let before = std::mem::replace(&mut self.rules, rules);
-        if before.settings.challenge != self.rules.settings.challenge || before.url != self.rules.url {
+        self.key_name = key_name(&self.bench, &self.rules.settings);
+        if before.settings.challenge != self.rules.settings.challenge
+            || before.url != self.rules.url
+        {
             self.bench.challenges.forget();
         }
         if before.settings != self.rules.settings {
@@ -379,7 +306,8 @@ impl Engine {
         let (digest, timer) = (self.rules.digest(), self.rules.settings.timer);
         self.bench.book.note(|ledger| {
             if ledger.adjustment.is_none() {
-                let seconds = rand::random_range(LEAST_ADJUSTMENT.as_secs()..=MOST_ADJUSTMENT.as_secs());
+                let seconds =
+                    rand::random_range(LEAST_ADJUSTMENT.as_secs()..=MOST_ADJUSTMENT.as_secs());
                 ledger.adjustment = Some(SignedDuration::from_secs(seconds));
             }
             ledger.enabled = match ledger.enabled {
@@ -389,50 +317,12 @@ impl Engine {
             };
         });
     }
+}
 
-    fn order(&mut self, order: Order) -> Result<Taken, String> {
-        if self.rules.settings.timer {
-            return Err("the auto-request timer is on: turn it off first".to_owned());
-        }
-        let busy = self.bench.book.read(|ledger| {
-            let mut records = ledger.records.iter();
-            let open = records.find(|record| !record.state.is_final());
-            open.map(|record| record.attempt)
-        });
-        if let Some(attempt) = busy {
-            return Err(format!("request {attempt} is being processed: wait for its end"));
-        }
-        order.settings.check().map_err(|error| error.to_string())?;
-        if order.url.is_empty() {
-            return Err("no SCEP server is set".to_owned());
-        }
-        let configuration = self.bench.configuration().map_err(|ended| match ended {
-            Ended::Failed(why) => why.cause(),
-            Ended::Left => "the agent ends".to_owned(),
-        })?;
-        let (key_use, destination) = (order.settings.key_use, &order.settings.ipsec_destination);
-        configuration
-            .places
-            .place(key_use, destination)
-            .map_err(|error| told(&error))?;
-        let mut warnings = Vec::new();
-        warnings.extend(names::not_an_address(key_use, &order.settings.common_name));
-        if order.restart && configuration.restart.is_none() {
-            warnings.push("the device will not be restarted: how to is not configured on it".to_owned());
-        }
-        let terms = Terms {
-            settings: order.settings,
-            url: order.url,
-            revision: Revision(self.rules.revision.0),
-        };
-        let given = order.challenge.map(|challenge| Given {
-            challenge: Some(challenge),
-            expires_at: None,
-            storable: false,
-        });
-        let attempt = self.begin(terms, Trigger::Manual, given, order.restart, None);
-        Ok(Taken { attempt, warnings })
-    }
+/// The key's name, filled in as far as can be without a network.
+fn key_name(bench: &Bench, settings: &ScepSettings) -> String {
+    let configuration = bench.configuration().unwrap_or_default();
+    names::key_name(settings, &facts(&configuration, None))
 }
 
 async fn ended(running: &mut Option<JoinHandle<()>>) {

@@ -65,7 +65,12 @@ impl Bench {
                 let stored = finishing.clone();
                 self.book.change(|ledger| ledger.finishing = Some(stored)).1
             })
-            .map_err(|error| Ended::device(format!("the certificate cannot be stored: {}", told(&error))))?;
+            .map_err(|error| {
+                Ended::device(format!(
+                    "the certificate cannot be stored: {}",
+                    told(&error)
+                ))
+            })?;
         self.put_in_place(finishing).await
     }
 
@@ -88,7 +93,9 @@ impl Bench {
         let attempt = holding.attempt;
         let material = self
             .material(attempt)
-            .map_err(|error| Ended::device(format!("the certificate cannot be read: {}", told(&error))))?
+            .map_err(|error| {
+                Ended::device(format!("the certificate cannot be read: {}", told(&error)))
+            })?
             .ok_or_else(|| Ended::device("the key or the certificate is missing on disk"))?;
         let configuration = self.configuration()?;
         let installed = async {
@@ -103,7 +110,8 @@ impl Bench {
             .map_err(|error| Ended::Failed(ErrorDetail::KeyUseLocation(told(&error))))?;
         let mut warnings = installed.warnings;
         if finishing.restart && configuration.restart.is_none() {
-            warnings.push("the device was not restarted: how to is not configured on it".to_owned());
+            warnings
+                .push("the device was not restarted: how to is not configured on it".to_owned());
         }
         let now = self.clock.now();
         tracing::info!(
@@ -129,15 +137,25 @@ impl Bench {
             Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
         };
         let key = self.book.store.read_secret(&Part::Key.file(attempt))?;
-        let key = key.and_then(|bytes| std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned())));
-        let (certificate, chain, ca) = (text(Part::Certificate)?, text(Part::Chain)?, text(Part::Ca)?);
+        let key = key.and_then(|bytes| {
+            std::str::from_utf8(&bytes)
+                .ok()
+                .map(|text| Zeroizing::new(text.to_owned()))
+        });
+        let (certificate, chain, ca) = (
+            text(Part::Certificate)?,
+            text(Part::Chain)?,
+            text(Part::Ca)?,
+        );
         Ok(match (key, certificate, chain, ca) {
-            (Some(key_pem), Some(certificate_pem), Some(chain_pem), Some(ca_pem)) => Some(Material {
-                key_pem,
-                certificate_pem,
-                chain_pem,
-                ca_pem,
-            }),
+            (Some(key_pem), Some(certificate_pem), Some(chain_pem), Some(ca_pem)) => {
+                Some(Material {
+                    key_pem,
+                    certificate_pem,
+                    chain_pem,
+                    ca_pem,
+                })
+            }
             _ => None,
         })
     }
@@ -149,20 +167,35 @@ impl Bench {
         }
         let version = self.book.news().borrow().version;
         let mut said = self.told.clone();
-        let in_session = self.challenges.session.borrow().as_ref().is_some_and(|session| !session.is_closed());
-        if in_session && timeout(TELL, said.wait_for(|said| *said >= version)).await.is_ok() {
+        let in_session = self
+            .challenges
+            .session
+            .borrow()
+            .as_ref()
+            .is_some_and(|session| !session.is_closed());
+        if in_session
+            && timeout(TELL, said.wait_for(|said| *said >= version))
+                .await
+                .is_ok()
+        {
             sleep(LEAVE).await;
         }
         let ((), stored) = self.book.change(|ledger| ledger.restart = false);
         if let Err(error) = stored {
-            tracing::error!(error = told(&error), "not restarted: it could not be stored, and so might be done for ever");
+            tracing::error!(
+                error = told(&error),
+                "not restarted: it could not be stored, and so might be done for ever"
+            );
             return;
         }
         let Ok(configuration) = self.configuration() else {
             return;
         };
         if let Err(error) = place::restart(&configuration).await {
-            tracing::error!(error = told(&error), "the restart after a certificate failed");
+            tracing::error!(
+                error = told(&error),
+                "the restart after a certificate failed"
+            );
         }
     }
 }

@@ -32,7 +32,9 @@ impl Server {
             return None;
         }
         let host = uri.host()?;
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
         Some(Self {
             authority: uri.authority()?.to_string(),
             host: bare.unwrap_or(host).to_owned(),
@@ -59,7 +61,11 @@ impl Server {
         match timeout(patience, self.send(request)).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => {
-                tracing::debug!(server = self.authority, error = crate::link::told(error.as_ref()), "no answer from the SCEP server");
+                tracing::debug!(
+                    server = self.authority,
+                    error = crate::link::told(error.as_ref()),
+                    "no answer from the SCEP server"
+                );
                 Err(TransportError::NoConnection)
             }
             Err(_) => Err(TransportError::Timeout),
@@ -81,7 +87,10 @@ impl Server {
             .method(method)
             .uri(format!("{}?{}", self.path, request.query))
             .header(http::header::HOST, &self.authority)
-            .header(http::header::USER_AGENT, concat!("convoy-agent/", env!("CARGO_PKG_VERSION")))
+            .header(
+                http::header::USER_AGENT,
+                concat!("convoy-agent/", env!("CARGO_PKG_VERSION")),
+            )
             .header(http::header::CONNECTION, "close");
         if let Some(media) = request.content_type {
             built = built.header(http::header::CONTENT_TYPE, media);
@@ -124,6 +133,38 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_endless_answer_ends_all_the_same() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("bound");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.expect("a connection");
+            let mut request = [0; 512];
+            let read = tcp.read(&mut request).await.expect("a request");
+            let text = String::from_utf8_lossy(&request[..read]).to_ascii_lowercase();
+            assert!(
+                text.starts_with("get /scep?operation=getcacaps http/1.1\r\n"),
+                "{text}"
+            );
+            assert!(text.contains(&format!("host: {address}\r\n")), "{text}");
+            tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: odd; x\r\n\r\n")
+                .await
+                .expect("sent");
+            while tcp.write_all(&[b'x'; 4096]).await.is_ok() {}
+        });
+        let server = Server::parse(&format!("http://{address}/scep")).expect("a server");
+        let request =
+            convoy_scep::http::Operation::GetCaCaps { identifier: None }.into_request(true);
+        let reply = server
+            .exchange(request, Duration::from_secs(20))
+            .await
+            .expect("a reply");
+        assert_eq!((reply.status, reply.body.len()), (200, MAX_BODY + 1));
+    }
 
     #[test]
     fn a_url_says_where_the_server_is() {

@@ -3,9 +3,7 @@
 mod file;
 
 use convoy_shared::{
-    enrolment::{
-        ErrorDetail, HISTORY, IssuedCertificate, RequestRecord, RequestState, Trigger,
-    },
+    enrolment::{ErrorDetail, HISTORY, IssuedCertificate, RequestRecord, RequestState, Trigger},
     id::{Digest, Revision},
     schedule::Done,
     settings::{KeyUse, ScepSettings},
@@ -177,7 +175,9 @@ impl Ledger {
     pub(crate) fn fail(&mut self, attempt: u64, why: ErrorDetail, now: Timestamp) {
         self.set_state(attempt, RequestState::Error(why), now);
         let of_this = |due: &Option<Timestamp>| due.is_some();
-        let underway = self.underway.take_if(|underway| underway.attempt == attempt);
+        let underway = self
+            .underway
+            .take_if(|underway| underway.attempt == attempt);
         let finishing = self
             .finishing
             .take_if(|finishing| finishing.holding.attempt == attempt);
@@ -251,9 +251,11 @@ impl Ledger {
 
     /// The end of the certificate that the last request of the timer brought.
     pub(crate) fn not_after(&self) -> Option<Timestamp> {
-        let last = self.records.iter().rev().find(|record| {
-            record.trigger == Trigger::Timer && record.state.is_final()
-        })?;
+        let last = self
+            .records
+            .iter()
+            .rev()
+            .find(|record| record.trigger == Trigger::Timer && record.state.is_final())?;
         match &last.state {
             RequestState::Successful(certificate) => Some(certificate.not_after),
             _ => None,

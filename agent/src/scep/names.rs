@@ -12,7 +12,10 @@ use convoy_shared::settings::{Facts, KeyUse, ScepSettings, SignatureHash, Unfill
 use super::ledger::Names;
 
 /// Fills in the names, and says what is left out.
-pub(crate) fn fill(settings: &ScepSettings, facts: &Facts) -> Result<(Names, Vec<String>), Unfilled> {
+pub(crate) fn fill(
+    settings: &ScepSettings,
+    facts: &Facts,
+) -> Result<(Names, Vec<String>), Unfilled> {
     let common_name = facts.fill(&settings.common_name)?;
     let mut warnings = Vec::new();
     warnings.extend(not_an_address(settings.key_use, &common_name));
@@ -24,7 +27,9 @@ pub(crate) fn fill(settings: &ScepSettings, facts: &Facts) -> Result<(Names, Vec
                     sans.push(name);
                 }
             }
-            Ok(name) => warnings.push(format!("the alternative name {name:?} is left out: it cannot be one")),
+            Ok(name) => warnings.push(format!(
+                "the alternative name {name:?} is left out: it cannot be one"
+            )),
             Err(unfilled) => warnings.push(format!("an alternative name is left out: {unfilled}")),
         }
     }
@@ -33,7 +38,8 @@ pub(crate) fn fill(settings: &ScepSettings, facts: &Facts) -> Result<(Names, Vec
 
 /// C2.7: IPPS printing from Windows wants an address.
 pub(crate) fn not_an_address(key_use: KeyUse, common_name: &str) -> Option<String> {
-    let unlike = key_use == KeyUse::Tls && common_name != "{ip}" && common_name.parse::<IpAddr>().is_err();
+    let unlike =
+        key_use == KeyUse::Tls && common_name != "{ip}" && common_name.parse::<IpAddr>().is_err();
     unlike.then(|| {
         format!("the common name {common_name:?} is no IP address: IPPS printing from Windows wants the device's")
     })
@@ -41,7 +47,9 @@ pub(crate) fn not_an_address(key_use: KeyUse, common_name: &str) -> Option<Strin
 
 /// The key's name in the list.
 pub(crate) fn key_name(settings: &ScepSettings, facts: &Facts) -> String {
-    let name = facts.fill(&settings.key_name).unwrap_or_else(|_| settings.key_name.clone());
+    let name = facts
+        .fill(&settings.key_name)
+        .unwrap_or_else(|_| settings.key_name.clone());
     name.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
@@ -49,7 +57,10 @@ pub(crate) fn key_name(settings: &ScepSettings, facts: &Facts) -> String {
 pub(crate) fn request(settings: &ScepSettings, names: &Names) -> (RequestBuilder, Option<String>) {
     let mut request = RequestBuilder::new(names.common_name.clone());
     if !settings.organization.is_empty() {
-        request.subject.insert(0, (SubjectPart::Organization, settings.organization.clone()));
+        request.subject.insert(
+            0,
+            (SubjectPart::Organization, settings.organization.clone()),
+        );
     }
     request.sans = names.sans.iter().filter_map(|name| read(name)).collect();
     let (hash, warning) = hash(settings.signature_algorithm);
@@ -100,7 +111,9 @@ mod tests {
         };
         let mut settings = ScepSettings {
             key_use: KeyUse::Tls,
-            subject_alt_names: ["dns:{fqdn}", "ip:{ip}", "ip:{hostname}", "dns:{fqdn}"].map(str::to_owned).to_vec(),
+            subject_alt_names: ["dns:{fqdn}", "ip:{ip}", "ip:{hostname}", "dns:{fqdn}"]
+                .map(str::to_owned)
+                .to_vec(),
             ..ScepSettings::default()
         };
         let (names, warnings) = fill(&settings, &facts).expect("filled");

@@ -87,7 +87,8 @@ impl Line {
         }
         self.revision = news.revision.0;
         let records = new.iter().map(write_record).collect();
-        self.known.extend(new.into_iter().map(|record| (record.attempt, record)));
+        self.known
+            .extend(new.into_iter().map(|record| (record.attempt, record)));
         let oldest = news.records.first().map_or(0, |record| record.attempt);
         self.known.retain(|attempt, _| *attempt >= oldest);
         Some(v1::ScepReport {

@@ -182,7 +182,8 @@ fn challenge(flags: &Flags, source: ChallengeSource) -> anyhow::Result<Zeroizing
             std::io::stdin().take(4096).read_to_string(&mut text)?;
         }
         Some(path) => {
-            let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let file =
+                File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
             file.take(4096)
                 .read_to_string(&mut text)
                 .with_context(|| format!("cannot read {}", path.display()))?;

@@ -87,7 +87,10 @@ impl Rules {
             None => Self::default(),
             Some(Ok(document)) => Self::from(document),
             Some(Err(error)) => {
-                tracing::error!(error = told(&error), "the SCEP settings on disk are not believed, and wait for the controller's");
+                tracing::error!(
+                    error = told(&error),
+                    "the SCEP settings on disk are not believed, and wait for the controller's"
+                );
                 return Ok(Self::default());
             }
         };
@@ -217,9 +220,21 @@ mod tests {
         };
         assert_eq!(url("none", 80), None);
         assert_eq!(url("http://ca/scep", 0).as_deref(), Some("http://ca/scep"));
-        assert_eq!(url("http://ca/scep", 8080).as_deref(), Some("http://ca:8080/scep"));
-        assert_eq!(url("http://ca:1/scep", 8080).as_deref(), Some("http://ca:8080/scep"));
-        assert_eq!(url("http://[::1]", 8080).as_deref(), Some("http://[::1]:8080"));
-        assert_eq!(url("http://[::1]:1/", 8080).as_deref(), Some("http://[::1]:8080/"));
+        assert_eq!(
+            url("http://ca/scep", 8080).as_deref(),
+            Some("http://ca:8080/scep")
+        );
+        assert_eq!(
+            url("http://ca:1/scep", 8080).as_deref(),
+            Some("http://ca:8080/scep")
+        );
+        assert_eq!(
+            url("http://[::1]", 8080).as_deref(),
+            Some("http://[::1]:8080")
+        );
+        assert_eq!(
+            url("http://[::1]:1/", 8080).as_deref(),
+            Some("http://[::1]:8080/")
+        );
     }
 }

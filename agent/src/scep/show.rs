@@ -12,7 +12,10 @@ use super::{
     rules::{Believed, Rules},
     store::Store,
 };
-use crate::{disk::{DiskError, StateDir}, state::{State, StateError}};
+use crate::{
+    disk::{DiskError, StateDir},
+    state::{State, StateError},
+};
 
 /// The requests.
 #[derive(Clone, Debug, Serialize)]
@@ -115,7 +118,9 @@ impl From<&Holding> for Certificate {
 fn ledger(store: &Store) -> Result<Ledger, ShowError> {
     match store.read(book::FILE)? {
         None => Ok(Ledger::default()),
-        Some(bytes) => Ledger::from_bytes(&bytes).map_err(|error| ShowError::Damaged(error.to_string())),
+        Some(bytes) => {
+            Ledger::from_bytes(&bytes).map_err(|error| ShowError::Damaged(error.to_string()))
+        }
     }
 }
 
@@ -145,7 +150,11 @@ impl Requests {
     pub(crate) fn newest(&self) -> Option<String> {
         let mut made = self.requests.iter();
         let row = made.find(|row| row.status != RequestState::ToBeProcessed.word())?;
-        Some(format!("{} {} {}", row.request_time, row.status, row.details).trim_end().to_owned())
+        Some(
+            format!("{} {} {}", row.request_time, row.status, row.details)
+                .trim_end()
+                .to_owned(),
+        )
     }
 }
 
@@ -157,7 +166,12 @@ pub(crate) fn history(dir: &StateDir) -> Result<History, ShowError> {
         None => Ledger::default(),
     };
     Ok(History {
-        certificates: ledger.certificates.iter().rev().map(Certificate::from).collect(),
+        certificates: ledger
+            .certificates
+            .iter()
+            .rev()
+            .map(Certificate::from)
+            .collect(),
     })
 }
 
@@ -167,7 +181,9 @@ fn columns<const N: usize>(
     head: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
 ) -> fmt::Result {
-    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let rows: Vec<_> = std::iter::once(head.map(str::to_owned))
+        .chain(rows)
+        .collect();
     for row in &rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
@@ -182,7 +198,9 @@ fn columns<const N: usize>(
 
 impl fmt::Display for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let next = self.next_request.map_or_else(|| "-".to_owned(), |time| time.to_string());
+        let next = self
+            .next_request
+            .map_or_else(|| "-".to_owned(), |time| time.to_string());
         writeln!(f, "Next Request Date/Time: {next}")?;
         writeln!(f)?;
         let head = ["Request Date/Time", "Key Name", "Status", "Details"];
@@ -207,7 +225,15 @@ impl fmt::Display for Requests {
 
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = ["Issued", "Key Name", "Key Use Location", "Serial", "Valid Until", "Subject", ""];
+        let head = [
+            "Issued",
+            "Key Name",
+            "Key Use Location",
+            "Serial",
+            "Valid Until",
+            "Subject",
+            "",
+        ];
         let rows = self.certificates.iter().map(|certificate| {
             let place = if certificate.destination.is_empty() {
                 certificate.key_use.clone()
@@ -243,6 +269,8 @@ pub(crate) enum ShowError {
     #[error(transparent)]
     State(#[from] StateError),
     /// The list is damaged.
-    #[error("the list of certificate requests is damaged: {0}; the agent sets it aside at its next start")]
+    #[error(
+        "the list of certificate requests is damaged: {0}; the agent sets it aside at its next start"
+    )]
     Damaged(String),
 }

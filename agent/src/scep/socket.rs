@@ -113,7 +113,13 @@ async fn serve(stream: UnixStream, scep: Scep) {
     let asked = hear(read).await;
     let served = async {
         match asked {
-            None => say(&mut write, &Told::Refused("the request is malformed".to_owned())).await,
+            None => {
+                say(
+                    &mut write,
+                    &Told::Refused("the request is malformed".to_owned()),
+                )
+                .await
+            }
             Some(Asked::Imported) => match scep.imported().await {
                 Ok(()) => say(&mut write, &Told::Done { ok: true }).await,
                 Err(why) => say(&mut write, &Told::Refused(why)).await,
@@ -150,12 +156,17 @@ pub(crate) fn read_challenge(text: String) -> Result<Option<Challenge>, String> 
     if text.is_empty() {
         return Ok(None);
     }
-    Challenge::new(text).map(Some).map_err(|error| error.to_string())
+    Challenge::new(text)
+        .map(Some)
+        .map_err(|error| error.to_string())
 }
 
 async fn hear(read: OwnedReadHalf) -> Option<Asked> {
     let mut line = Zeroizing::new(Vec::with_capacity(4096));
-    BufReader::new(read.take(LONGEST)).read_until(b'\n', &mut line).await.ok()?;
+    BufReader::new(read.take(LONGEST))
+        .read_until(b'\n', &mut line)
+        .await
+        .ok()?;
     serde_json::from_slice(&line).ok()
 }
 
@@ -211,7 +222,10 @@ impl Follow {
         loop {
             let now = {
                 let news = news.borrow_and_update();
-                news.records.iter().find(|record| record.attempt == attempt).cloned()
+                news.records
+                    .iter()
+                    .find(|record| record.attempt == attempt)
+                    .cloned()
             };
             if let Some(record) = now
                 && self.last.as_ref() != Some(&record)

@@ -82,10 +82,7 @@ impl Store {
         self.dir.read(name)
     }
 
-    pub(crate) fn read_secret(
-        &self,
-        name: &str,
-    ) -> Result<Option<Zeroizing<Vec<u8>>>, DiskError> {
+    pub(crate) fn read_secret(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DiskError> {
         self.dir.read_secret(name)
     }
 

@@ -1,6 +1,7 @@
 //! The engine against a SCEP server of the tests' own, over HTTP on the loopback, with a clock that the tests set.
 
 mod crashes;
+mod errors;
 mod orders;
 pub(crate) mod server;
 mod timer;
@@ -28,7 +29,10 @@ use super::{
     store::{Fuse, Store},
     time::Clock,
 };
-use crate::{samples::{Fleet, client_id}, state::State};
+use crate::{
+    samples::{Fleet, client_id},
+    state::State,
+};
 use server::{Mood, Server};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -173,20 +177,21 @@ impl Device {
     }
 
     /// The record of an attempt, once it is as wanted.
-    async fn record(
-        &self,
-        attempt: u64,
-        wanted: impl Fn(&RequestRecord) -> bool,
-    ) -> RequestRecord {
+    async fn record(&self, attempt: u64, wanted: impl Fn(&RequestRecord) -> bool) -> RequestRecord {
         let mut news = self.scep().news.clone();
         let find = |news: &super::News| {
             let mut records = news.records.iter();
-            records.find(|record| record.attempt == attempt && wanted(record)).cloned()
+            records
+                .find(|record| record.attempt == attempt && wanted(record))
+                .cloned()
         };
         let found = timeout(PATIENCE, news.wait_for(|news| find(news).is_some())).await;
         match found {
             Ok(news) => find(&news.expect("alive")).expect("found"),
-            Err(_) => panic!("attempt {attempt}: {:#?}", self.scep().news.borrow().records),
+            Err(_) => panic!(
+                "attempt {attempt}: {:#?}",
+                self.scep().news.borrow().records
+            ),
         }
     }
 
@@ -196,7 +201,10 @@ impl Device {
 
     async fn succeeded(&self, attempt: u64) -> RequestRecord {
         let record = self.ended(attempt).await;
-        assert!(matches!(record.state, RequestState::Successful(_)), "{record:#?}");
+        assert!(
+            matches!(record.state, RequestState::Successful(_)),
+            "{record:#?}"
+        );
         record
     }
 
@@ -210,12 +218,17 @@ impl Device {
     async fn waiting(&self, attempt: u64, polls: u32) -> ErrorDetail {
         let record = self
             .record(attempt, |record| match record.state {
-                RequestState::Processing { polls: so_far, ref waiting } => so_far == polls && waiting.is_some(),
+                RequestState::Processing {
+                    polls: so_far,
+                    ref waiting,
+                } => so_far == polls && waiting.is_some(),
                 _ => false,
             })
             .await;
         match record.state {
-            RequestState::Processing { waiting: Some(why), .. } => why,
+            RequestState::Processing {
+                waiting: Some(why), ..
+            } => why,
             other => panic!("{other:?}"),
         }
     }
@@ -231,7 +244,10 @@ impl Device {
 
     /// Configures the key use location TLS as two files.
     fn place_tls(&self) -> (PathBuf, PathBuf) {
-        let (certificate, key) = (self.fleet.dir.file("tls.crt"), self.fleet.dir.file("tls.key"));
+        let (certificate, key) = (
+            self.fleet.dir.file("tls.crt"),
+            self.fleet.dir.file("tls.key"),
+        );
         let text = format!(
             "[places.tls]\npreset = \"files\"\ncertificate = {certificate:?}\nkey = {key:?}\n"
         );
@@ -244,7 +260,10 @@ impl Device {
     }
 
     /// Plays a session that hands out challenges; each question is counted.
-    fn session(&self, answer: Result<Given, Denied>) -> mpsc::UnboundedReceiver<v1::ObtainScepChallengeRequest> {
+    fn session(
+        &self,
+        answer: Result<Given, Denied>,
+    ) -> mpsc::UnboundedReceiver<v1::ObtainScepChallengeRequest> {
         let (ask, mut asks) = mpsc::channel::<Ask>(4);
         self.scep().session.send_replace(Some(ask));
         let (asked, counted) = mpsc::unbounded_channel();

@@ -46,13 +46,13 @@ use tokio_rustls::LazyConfigAcceptor;
 use tonic::{Request, Response, Status, Streaming};
 use zeroize::Zeroizing;
 
+use super::visit::Visit;
 use crate::{
     clock,
     samples::{Fleet, Server, client_id},
-    state::SignedTrust,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) struct Controller {
     pub(super) fleet: Arc<Fleet>,
@@ -80,15 +80,6 @@ pub(super) struct Seen {
     pub(super) label: Label,
     pub(super) alert: Option<String>,
     pub(super) identity: bool,
-}
-
-/// A session.
-pub(super) struct Visit {
-    pub(super) hello: v1::Hello,
-    pub(super) label: Option<Label>,
-    pub(super) kind: HandshakeKind,
-    inbound: Streaming<v1::SessionRequest>,
-    outbound: mpsc::UnboundedSender<Result<v1::SessionResponse, Status>>,
 }
 
 impl Controller {
@@ -384,53 +375,5 @@ impl AgentService for Service {
         Ok(Response::new(Box::pin(
             tokio_stream::wrappers::UnboundedReceiverStream::new(responses),
         )))
-    }
-}
-
-impl Visit {
-    pub(super) fn say(&self, message: v1::session_response::Message) {
-        let response = v1::SessionResponse {
-            message: Some(message),
-        };
-        // Nobody hears it where the agent has gone.
-        drop(self.outbound.send(Ok(response)));
-    }
-
-    pub(super) fn publish(&self, trust: &SignedTrust) {
-        let envelope = trust.envelope.clone().into();
-        self.say(v1::session_response::Message::Trust(envelope));
-    }
-
-    pub(super) fn reconnect(&self, full_handshake: bool) {
-        self.say(v1::session_response::Message::Reconnect(v1::Reconnect {
-            reason: "the story says so".to_owned(),
-            full_handshake,
-            not_before: None,
-        }));
-    }
-
-    pub(super) async fn check(
-        &mut self,
-        token: [u8; 16],
-        held: Held,
-        probe_generation: u64,
-    ) -> v1::CheckReport {
-        self.say(v1::session_response::Message::Check(v1::Check {
-            token: token.to_vec().into(),
-            trust: Some(held.into()),
-            probe_generation,
-        }));
-        match self.next().await {
-            Some(v1::session_request::Message::CheckReport(report)) => report,
-            other => panic!("no report: {other:?}"),
-        }
-    }
-
-    /// The next message; `None` when the agent has ended its side.
-    pub(super) async fn next(&mut self) -> Option<v1::session_request::Message> {
-        let next = timeout(PATIENCE, self.inbound.message())
-            .await
-            .expect("in time");
-        next.ok().flatten().and_then(|request| request.message)
     }
 }

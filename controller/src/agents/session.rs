@@ -92,6 +92,7 @@ pub(super) async fn run(
         return;
     }
     let ended = talk.run(hello, &mut inbound).await;
+    talk.settle_scep(talk.scep.held);
     if let Err(End::Refused(refused)) = ended {
         // A client that does not read hears nothing.
         drop(timeout(PATIENCE, talk.outbound.send(Err(refused))).await);

@@ -9,9 +9,14 @@ use serde::Serialize;
 const LIMIT: Duration = Duration::from_secs(300);
 /// And for each client.
 const LIMIT_PER_CLIENT: Duration = Duration::from_secs(2);
+/// And for the requests of certificates, if there are to be any: however small the fleet is.
+const SCEP_LIMIT: Duration = Duration::from_secs(90);
+/// And for each client.
+const SCEP_LIMIT_PER_CLIENT: Duration = Duration::from_secs(2);
 
-/// A whole Convoy fleet on this machine: a controller, agents that join, and one rotation of the server certificate. Ends by
-/// measuring how many clients were orphaned; exit code 0 only if the rotation completed and nobody was.
+/// A whole Convoy fleet on this machine: a controller, agents that join, one rotation of the server certificate, and a certificate for
+/// each agent from the built-in SCEP server. Measures how many clients were orphaned; exit code 0 only if the rotation completed,
+/// nobody was, and every agent obtained its certificate.
 #[derive(Debug, Parser)]
 #[command(name = "convoy-demo", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -24,6 +29,9 @@ pub(crate) struct Args {
     /// How many clients are switched off before the rotation, and come back once the gate has been seen to wait for exactly them
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub(crate) offline: u16,
+    /// Serve no SCEP, and have no agent request a certificate at the end
+    #[arg(long)]
+    pub(crate) no_scep: bool,
     /// Keep everything running after the summary, until Ctrl-C
     #[arg(long)]
     pub(crate) stay: bool,
@@ -56,7 +64,16 @@ impl Args {
 
     /// How long everything may take.
     pub(crate) fn limit(&self) -> Duration {
-        LIMIT + LIMIT_PER_CLIENT * u32::from(self.clients)
+        let scep = match self.no_scep {
+            true => Duration::ZERO,
+            false => self.scep_limit(),
+        };
+        LIMIT + LIMIT_PER_CLIENT * u32::from(self.clients) + scep
+    }
+
+    /// How long the requests of certificates may take.
+    pub(crate) fn scep_limit(&self) -> Duration {
+        SCEP_LIMIT + SCEP_LIMIT_PER_CLIENT * u32::from(self.clients)
     }
 }
 
@@ -100,8 +117,12 @@ mod tests {
             (args.clients, args.strategy, args.offline),
             (25, Strategy::Overlap, 0)
         );
-        assert!(!args.stay && !args.json);
-        assert_eq!(args.limit(), Duration::from_secs(350));
+        assert!(!args.stay && !args.json && !args.no_scep);
+        assert_eq!(args.scep_limit(), Duration::from_secs(140));
+        assert_eq!(args.limit(), Duration::from_secs(350 + 140));
+        let without = read("convoy-demo --no-scep").unwrap();
+        assert!(without.no_scep);
+        assert_eq!(without.limit(), Duration::from_secs(350));
     }
 
     #[test]

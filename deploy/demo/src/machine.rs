@@ -3,7 +3,8 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::{
+    addresses::Addresses,
     operator::Operator,
     patience::Patience,
     process::{self, Running},
@@ -50,13 +52,6 @@ struct Agent {
     process: Option<Running>,
 }
 
-/// Where a controller serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Addresses {
-    agents: SocketAddr,
-    api: SocketAddr,
-}
-
 /// What `convoy-agent check -o json` found on a fresh connection.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Check {
@@ -66,8 +61,8 @@ pub(crate) struct Check {
 }
 
 impl Machine {
-    /// Starts a controller in a fresh folder, and waits until it serves.
-    pub(crate) fn start(patience: &Patience) -> anyhow::Result<Self> {
+    /// Starts a controller in a fresh folder, and waits until it serves: with SCEP or without.
+    pub(crate) fn start(with_scep: bool, patience: &Patience) -> anyhow::Result<Self> {
         // Not the TMPDIR of whoever calls: the path of a Unix socket has 107 bytes at most.
         let dir = tempfile::Builder::new()
             .prefix("convoy-demo-")
@@ -80,12 +75,15 @@ impl Machine {
         let mut command = Role::Controller.command()?;
         command.arg("--data-dir").arg(&data_dir);
         command.args(["--agents-addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0"]);
+        if with_scep {
+            command.args(["--scep-addr", "127.0.0.1:0"]);
+        }
         for name in NAMES {
             command.args(["--name", name]);
         }
         let log = controller_log(&dir);
         let mut controller = Running::start(command, &log)?;
-        let addresses = await_addresses(&mut controller, &data_dir, &log, patience)?;
+        let addresses = await_addresses(&mut controller, &data_dir, &log, with_scep, patience)?;
         Ok(Self {
             operator: Operator::of(data_dir, patience),
             controller: Some(controller),
@@ -227,14 +225,19 @@ impl Machine {
     pub(crate) fn directions(&self) -> anyhow::Result<String> {
         let program = std::env::current_exe()?;
         let (program, folder) = (program.display(), self.folder().display());
-        let Addresses { agents, api } = self.addresses;
+        let Addresses { agents, api, scep } = self.addresses;
         let (convoy, agent) = (Role::Convoy.argument(), Role::Agent.argument());
+        let served = match scep {
+            Some(scep) => format!("http://{scep}/scep"),
+            None => "not served".to_owned(),
+        };
         Ok(format!(
             "\
 The fleet stays until Ctrl-C, and then is gone with its folder.
 
   agents    {agents}
   API       {api} (reflection and health), {folder}/controller/convoy.sock (everything)
+  SCEP      {served}
   data dir  {folder}/controller
   agents'   {folder}/agents/agent-001 and so on
   logs      {folder}/logs
@@ -245,6 +248,7 @@ In another shell:
   convoy clients list
   convoy rotation status
   convoy cert list
+  convoy scep status
   '{program}' {agent} status --state-dir '{folder}/agents/agent-001'
   '{program}' {agent} check --state-dir '{folder}/agents/agent-001'
   openssl s_client -connect {api} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256
@@ -272,6 +276,7 @@ fn await_addresses(
     controller: &mut Running,
     data_dir: &Path,
     log: &Path,
+    with_scep: bool,
     patience: &Patience,
 ) -> anyhow::Result<Addresses> {
     let until = Instant::now() + START;
@@ -279,7 +284,7 @@ fn await_addresses(
         lives(controller, "the controller", log)?;
         match fs::read_to_string(data_dir.join("addresses")) {
             Ok(text) => {
-                if let Some(addresses) = Addresses::read(&text) {
+                if let Some(addresses) = Addresses::read(&text, with_scep) {
                     return Ok(addresses);
                 }
             }
@@ -296,20 +301,6 @@ fn await_addresses(
             );
         }
         patience.pause(LOOK)?;
-    }
-}
-
-impl Addresses {
-    /// None while the file is not whole.
-    fn read(text: &str) -> Option<Self> {
-        let of = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
-        };
-        Some(Self {
-            agents: of("agents")?,
-            api: of("api")?,
-        })
     }
 }
 
@@ -335,7 +326,25 @@ fn join(host: &Agent, token: &str, patience: &Patience) -> anyhow::Result<()> {
         answer.status,
         answer.err.trim_end()
     );
-    Ok(())
+    name_device(host)
+}
+
+/// All agents are on one machine, and have its name; their certificates are not to.
+fn name_device(host: &Agent) -> anyhow::Result<()> {
+    let name = &host.name;
+    let path = host.state.join("agent.toml");
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(&path)
+        .and_then(|mut file| {
+            writeln!(
+                file,
+                "[device]\nhostname = \"{name}\"\nfqdn = \"{name}.example\""
+            )
+        })
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn check(agent: &Agent, patience: &Patience) -> anyhow::Result<Check> {
@@ -366,23 +375,4 @@ fn agent_command(verb: &str, state: &Path) -> anyhow::Result<Command> {
     let mut command = Role::Agent.command()?;
     command.arg(verb).arg("--state-dir").arg(state);
     Ok(command)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read_whole_or_not_at_all() {
-        let addresses = Addresses::read("agents 127.0.0.1:41001\napi 127.0.0.1:41002\n").unwrap();
-        assert_eq!(addresses.agents.port(), 41001);
-        assert_eq!(addresses.api.port(), 41002);
-        for partial in [
-            "",
-            "agents 127.0.0.1:41001\n",
-            "agents 127.0.0.1:41001\napi 127",
-        ] {
-            assert_eq!(Addresses::read(partial), None, "{partial:?}");
-        }
-    }
 }

@@ -1,6 +1,7 @@
-//! The demo: a controller, its agents and an operator as processes of one machine, and one rotation. Only wiring stands here;
-//! whatever the demo does, it does as a user would, and never through an internal API.
+//! The demo: a controller, its agents and an operator as processes of one machine, one rotation, and a certificate for each agent.
+//! Only wiring stands here; whatever the demo does, it does as a user would, and never through an internal API.
 
+mod addresses;
 mod args;
 mod certificate;
 mod machine;
@@ -9,6 +10,7 @@ mod patience;
 mod process;
 mod role;
 mod rotation;
+mod scep;
 mod screen;
 mod story;
 mod summary;
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let patience = Patience::begin(args.limit()).context("cannot listen to signals")?;
     let mut screen = Screen::choose(args.json);
-    let mut machine = Machine::start(&patience)?;
+    let mut machine = Machine::start(!args.no_scep, &patience)?;
     let told = story::tell(args, &mut machine, &mut screen, &patience);
     screen.finish();
     let code = match told {

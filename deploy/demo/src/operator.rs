@@ -1,11 +1,17 @@
 //! The operator: commands of `convoy`, and what they print. No other way leads to the controller.
 
-use std::{ffi::OsStr, path::PathBuf};
+use std::{ffi::OsStr, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{patience::Patience, process, role::Role, rotation::Rotation};
+use crate::{
+    patience::Patience,
+    process::{self, Lines},
+    role::Role,
+    rotation::Rotation,
+    scep::load::{Issued, Plan},
+};
 
 /// Whoever operates the fleet, on the controller's own machine.
 #[derive(Debug)]
@@ -32,9 +38,7 @@ impl Operator {
 
     /// Runs a command, and returns what it prints.
     pub(crate) fn convoy<A: AsRef<OsStr>>(&self, args: &[A]) -> anyhow::Result<String> {
-        let mut command = Role::Convoy.command()?;
-        command.arg("--data-dir").arg(&self.data_dir).args(args);
-        let answer = process::ask(command, "", &self.patience)?;
+        let answer = process::ask(self.command(args)?, "", &self.patience)?;
         ensure!(
             answer.status.success(),
             "`{}` failed ({}): {}",
@@ -53,6 +57,28 @@ impl Operator {
     /// The roster.
     pub(crate) fn clients(&self) -> anyhow::Result<Vec<Client>> {
         self.json(&["clients", "list"])
+    }
+
+    /// The load of a group's requests, as if it had these settings.
+    pub(crate) fn plan(&self, group: &str, settings: &[&str]) -> anyhow::Result<Plan> {
+        self.json(&[&["scep", "plan", "--group", group], settings].concat())
+    }
+
+    /// A group's requests, a line of JSON for each change.
+    pub(crate) fn watch_scep(&self, group: &str) -> anyhow::Result<Lines> {
+        let args = ["scep", "status", "--group", group, "--watch", "-o", "json"];
+        Lines::of(self.command(&args)?)
+    }
+
+    /// What the built-in CA has issued.
+    pub(crate) fn issued(&self) -> anyhow::Result<Vec<Issued>> {
+        self.json(&["scep", "issued", "list"])
+    }
+
+    fn command<A: AsRef<OsStr>>(&self, args: &[A]) -> anyhow::Result<Command> {
+        let mut command = Role::Convoy.command()?;
+        command.arg("--data-dir").arg(&self.data_dir).args(args);
+        Ok(command)
     }
 
     fn json<T: DeserializeOwned>(&self, args: &[&str]) -> anyhow::Result<T> {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -122,6 +122,52 @@ pub(crate) fn ask(
     })
 }
 
+/// What a process says line by line, while it runs.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    process: Running,
+    out: mpsc::Receiver<String>,
+    err: File,
+}
+
+impl Lines {
+    /// Starts a process to listen to.
+    pub(crate) fn of(mut command: Command) -> anyhow::Result<Self> {
+        let err = tempfile::tempfile()?;
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(err.try_clone()?)
+            .spawn()
+            .context("cannot start a process")?;
+        let said = child.stdout.take();
+        let process = Running(child);
+        let (say, out) = mpsc::channel();
+        // Ends with the process, which ends with this.
+        thread::spawn(move || {
+            let lines = said.into_iter().flat_map(|said| BufReader::new(said).lines());
+            for line in lines.map_while(Result::ok) {
+                if say.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { process, out, err })
+    }
+
+    /// The next line, if one comes in time. Fails if the process has ended.
+    pub(crate) fn next(&mut self, within: Duration) -> anyhow::Result<Option<String>> {
+        match self.out.recv_timeout(within) {
+            Ok(line) => Ok(Some(line)),
+            Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                let status = self.process.0.wait()?;
+                let err = whole(&mut self.err)?;
+                anyhow::bail!("it has ended by itself ({status}): {}", err.trim_end())
+            }
+        }
+    }
+}
+
 fn whole(file: &mut File) -> io::Result<String> {
     let mut text = String::new();
     file.rewind()?;
@@ -225,6 +271,23 @@ mod tests {
         );
         assert!(refused.is_err());
         assert_eq!(heard, 1);
+    }
+
+    #[test]
+    fn a_process_is_heard_line_by_line_until_it_ends() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two; echo why >&2; exit 3"]);
+        let mut lines = Lines::of(command).unwrap();
+        let long = Duration::from_secs(60);
+        assert_eq!(lines.next(long).unwrap().as_deref(), Some("one"));
+        assert_eq!(lines.next(long).unwrap().as_deref(), Some("two"));
+        let ended = lines.next(long).unwrap_err().to_string();
+        assert_eq!(ended, "it has ended by itself (exit status: 3): why");
+
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        let mut silent = Lines::of(command).unwrap();
+        assert_eq!(silent.next(Duration::ZERO).unwrap(), None);
     }
 
     #[test]

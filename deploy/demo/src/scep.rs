@@ -12,6 +12,7 @@ use crate::{
     machine::Machine,
     patience::Patience,
     screen::Screen,
+    story::explained,
 };
 use load::{Load, peak};
 use standing::{Counts, Standing, Unserved};
@@ -92,7 +93,9 @@ pub(crate) fn enrol(
     let mut standing = Standing::of(clients);
     while !standing.is_settled() && began.elapsed() < limit {
         machine.all_live()?;
-        patience.pause(Duration::ZERO)?;
+        patience
+            .pause(Duration::ZERO)
+            .map_err(|halt| explained(halt, || standing.to_string()))?;
         let mut news = told.next(LOOK)?;
         while let Some(line) = news {
             let device = serde_json::from_str(&line)

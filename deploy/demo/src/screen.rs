@@ -11,6 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::{
     args::Strategy,
     rotation::{Progress, Rotation, Step, StepState},
+    scep::standing::Counts,
 };
 
 /// A line that only counts further is printed again after that.
@@ -84,6 +85,20 @@ impl Screen {
         }
     }
 
+    /// Where the devices' certificate requests are.
+    pub(crate) fn enrolment(&mut self, counts: Counts, waiting: &str) {
+        match self {
+            Self::Bars(bars) => bars.enrolment(counts, waiting),
+            Self::Lines(lines) => {
+                let mut text = format!("{ENROLLED}: {counts}");
+                if !waiting.is_empty() {
+                    text.push_str(&format!("; {waiting}"));
+                }
+                lines.print(ENROLLED, text, waiting.is_empty());
+            }
+        }
+    }
+
     /// Leaves what was drawn, and draws no more.
     pub(crate) fn finish(&mut self) {
         if let Self::Bars(bars) = self {
@@ -112,6 +127,7 @@ fn step_text(rotation: &Rotation, step: &Step, strategy: Strategy) -> String {
 }
 
 const WAITING: &str = "waiting";
+const ENROLLED: &str = "enrolled";
 
 /// Bars on a terminal, by what they show.
 #[derive(Default)]
@@ -154,6 +170,24 @@ impl Bars {
         self.bar(WAITING, "      {wide_msg}")
             .set_message(rotation.waiting());
     }
+
+    fn enrolment(&mut self, counts: Counts, waiting: &str) {
+        // The rotation's line moves below the new bar.
+        if !self.drawn.contains_key(ENROLLED)
+            && let Some(line) = self.drawn.remove(WAITING)
+        {
+            line.finish_and_clear();
+        }
+        let bar = self.bar(ENROLLED, COUNTING);
+        bar.set_message(format!("{ENROLLED:<18}"));
+        bar.set_length(counts.of.into());
+        bar.set_position(counts.successful.into());
+        let text = match waiting {
+            "" => counts.to_string(),
+            waiting => format!("{counts}; {waiting}"),
+        };
+        self.bar(WAITING, "      {wide_msg}").set_message(text);
+    }
 }
 
 /// Lines that were printed, by what they are about.
@@ -193,6 +227,27 @@ mod tests {
         assert_eq!(
             text(2),
             "[>] 3 Wait for all clients to receive the updated policy: 2 of 4 proved; waiting for agent-003, agent-004"
+        );
+    }
+
+    #[test]
+    fn bars_follow_an_enrolment() {
+        let mut bars = Bars::default();
+        bars.all
+            .set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        bars.rotation(&examples::preparing(), Strategy::Overlap);
+        let counts = Counts {
+            of: 4,
+            processing: 2,
+            error: 1,
+            successful: 1,
+        };
+        bars.enrolment(counts, "waiting for agent-003, agent-004");
+        let bar = &bars.drawn[ENROLLED];
+        assert_eq!((bar.position(), bar.length()), (1, Some(4)));
+        assert_eq!(
+            bars.drawn[WAITING].message(),
+            "2 Processing..., 1 Successful, 1 Error, of 4; waiting for agent-003, agent-004"
         );
     }
 

@@ -1,5 +1,5 @@
-//! What happens, in its order: hosts join, some are switched off, the certificate is rotated, and orphans are counted. How each
-//! thing is done stands in the machine.
+//! What happens, in its order: hosts join, some are switched off, the certificate is rotated, orphans are counted, and certificates
+//! are obtained over SCEP. How each thing is done stands in the machine.
 
 use std::{
     collections::BTreeSet,
@@ -15,6 +15,7 @@ use crate::{
     machine::{Machine, NAMES},
     patience::{Halt, Patience},
     rotation::{Rotation, named},
+    scep,
     screen::Screen,
     summary::{Gate, Orphan, Summary},
 };
@@ -87,11 +88,20 @@ pub(crate) fn tell(
         rotation.clients
     );
     let orphans = orphans(&rotation, clients, machine, screen)?;
+    // A rotation that went wrong is enough to look at.
+    let enrolment = match !args.no_scep && rotation.is_completed() {
+        true => Some(
+            scep::enrol(clients, args.scep_limit(), machine, screen, patience)
+                .context("cannot have certificates obtained over SCEP")?,
+        ),
+        false => None,
+    };
     Ok(Summary::new(
         rotation,
         strategy,
         gate,
         orphans,
+        enrolment,
         patience.elapsed(),
     ))
 }
@@ -222,7 +232,7 @@ impl Watch<'_> {
 }
 
 /// Says where things stood when time ran out. A signal needs no explanation.
-fn explained(halt: Halt, standing: impl FnOnce() -> String) -> anyhow::Error {
+pub(crate) fn explained(halt: Halt, standing: impl FnOnce() -> String) -> anyhow::Error {
     match halt {
         Halt::Interrupted => halt.into(),
         Halt::OutOfTime(_) => anyhow::Error::from(halt).context(standing()),

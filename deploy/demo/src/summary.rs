@@ -7,10 +7,11 @@ use serde::Serialize;
 use crate::{
     args::Strategy,
     rotation::{Rotation, named},
+    scep::{Enrolment, standing::Unserved},
 };
 
 /// What came out. The names of the JSON are an interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Summary {
     clients: u32,
     strategy: Strategy,
@@ -23,17 +24,22 @@ pub(crate) struct Summary {
     old_fingerprint: String,
     new_fingerprint: String,
     elapsed_ms: u64,
+    /// Devices that obtained a certificate over SCEP, and those that did not. Both 0: none was to.
+    scep_successful: usize,
+    scep_failed: usize,
     #[serde(skip)]
     for_people: ForPeople,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 struct ForPeople {
     steps: Vec<String>,
     reason: String,
     gate: Option<Gate>,
     /// The orphans, and why.
     orphans: Vec<Orphan>,
+    /// What came of the requests of certificates, if there were to be any.
+    enrolment: Option<Enrolment>,
 }
 
 /// A gate that was seen shut.
@@ -60,6 +66,7 @@ impl Summary {
         strategy: Strategy,
         gate: Option<Gate>,
         orphans: Vec<Orphan>,
+        enrolment: Option<Enrolment>,
         elapsed: Duration,
     ) -> Self {
         Self {
@@ -71,11 +78,14 @@ impl Summary {
             orphaned: orphans.len(),
             waited_for: rotation.waited_for,
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            scep_successful: enrolment.as_ref().map_or(0, Enrolment::successful),
+            scep_failed: enrolment.as_ref().map_or(0, Enrolment::failed),
             for_people: ForPeople {
                 steps: rotation.steps.iter().map(|step| step.line()).collect(),
                 reason: rotation.reason,
                 gate,
                 orphans,
+                enrolment,
             },
             phase: rotation.phase,
             old_fingerprint: rotation.old_fingerprint,
@@ -83,9 +93,16 @@ impl Summary {
         }
     }
 
-    /// The rotation completed, and nobody was left behind.
+    /// The rotation completed, nobody was left behind, and who was to obtain a certificate did.
     pub(crate) fn is_success(&self) -> bool {
-        self.phase == "Completed" && self.orphaned == 0
+        let enrolled = match &self.for_people.enrolment {
+            Some(_) => {
+                self.scep_failed == 0
+                    && u32::try_from(self.scep_successful).ok() == Some(self.clients)
+            }
+            None => true,
+        };
+        self.phase == "Completed" && self.orphaned == 0 && enrolled
     }
 
     /// What the counts mean, where all went well.
@@ -117,6 +134,16 @@ impl Summary {
             "At the end {clients} fresh processes connected from what is on disk, with verification on, and met the new certificate: {} failed.",
             self.orphaned
         ));
+        if let Some(enrolment) = &self.for_people.enrolment {
+            shown.push(format!(
+                "Then each of {} devices requested a certificate over SCEP by itself, in the slot that the controller had planned for it, and has it: the CA's records say the same.",
+                self.scep_successful
+            ));
+            shown.push(format!(
+                "The CA never issued more than {} certificates in one second; {} were planned, and without slots all {clients} would have come at once.",
+                enrolment.peak, enrolment.planned.peak_per_second
+            ));
+        }
         shown
     }
 }
@@ -152,6 +179,9 @@ impl fmt::Display for Summary {
         for step in &self.for_people.steps {
             writeln!(f, "  {step}")?;
         }
+        if let Some(enrolment) = &self.for_people.enrolment {
+            rows.extend(enrolment_rows(enrolment));
+        }
         writeln!(f)?;
         for (name, value) in rows {
             writeln!(f, "  {name:<15}  {value}")?;
@@ -165,14 +195,41 @@ impl fmt::Display for Summary {
         for Orphan { name, why } in &self.for_people.orphans {
             writeln!(f, "  orphan {name}: {why}")?;
         }
+        let enrolment = self.for_people.enrolment.iter();
+        for Unserved { name, why } in enrolment.flat_map(|enrolment| &enrolment.unserved) {
+            writeln!(f, "  without a certificate {name}: {why}")?;
+        }
         Ok(())
     }
+}
+
+fn enrolment_rows(enrolment: &Enrolment) -> [(&'static str, String); 4] {
+    let Enrolment {
+        counts,
+        issued,
+        planned,
+        peak,
+        took,
+        ..
+    } = enrolment;
+    [
+        ("SCEP requests", counts.to_string()),
+        ("SCEP issued", format!("{issued} (as the CA records them)")),
+        (
+            "SCEP load",
+            format!(
+                "{peak} in one second at most; {} planned, capacity {} per second",
+                planned.peak_per_second, planned.capacity
+            ),
+        ),
+        ("SCEP time", format!("{:.1} s", took.as_secs_f64())),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rotation::examples;
+    use crate::{rotation::examples, scep};
 
     fn completed() -> Rotation {
         Rotation {
@@ -187,6 +244,11 @@ mod tests {
     }
 
     fn summary(rotation: Rotation, orphans: Vec<Orphan>) -> Summary {
+        let enrolment = scep::examples::enrolment(4, Vec::new());
+        with(rotation, orphans, Some(enrolment))
+    }
+
+    fn with(rotation: Rotation, orphans: Vec<Orphan>, enrolment: Option<Enrolment>) -> Summary {
         let gate = Gate {
             absent: vec!["agent-003".to_owned(), "agent-004".to_owned()],
             watched: Duration::from_millis(1_040),
@@ -197,6 +259,7 @@ mod tests {
             Strategy::Overlap,
             Some(gate),
             orphans,
+            enrolment,
             Duration::from_millis(12_345),
         )
     }
@@ -212,8 +275,40 @@ mod tests {
     fn json_has_exactly_the_promised_names() {
         assert_eq!(
             serde_json::to_string(&summary(completed(), Vec::new())).unwrap(),
-            r#"{"clients":4,"strategy":"overlap","phase":"Completed","proved":4,"applied":4,"confirmed":4,"orphaned":0,"waited_for":4,"old_fingerprint":"aa","new_fingerprint":"bb","elapsed_ms":12345}"#
+            r#"{"clients":4,"strategy":"overlap","phase":"Completed","proved":4,"applied":4,"confirmed":4,"orphaned":0,"waited_for":4,"old_fingerprint":"aa","new_fingerprint":"bb","elapsed_ms":12345,"scep_successful":4,"scep_failed":0}"#
         );
+        let without = serde_json::to_string(&with(completed(), Vec::new(), None)).unwrap();
+        assert!(
+            without.ends_with(r#","scep_successful":0,"scep_failed":0}"#),
+            "{without}"
+        );
+    }
+
+    #[test]
+    fn success_is_a_certificate_for_everybody_unless_none_was_asked_for() {
+        let unserved = Unserved {
+            name: "agent-002".to_owned(),
+            why: "Error: Communication Error (TOP ERROR 503): the server answered 503".to_owned(),
+        };
+        let enrolment = scep::examples::enrolment(4, vec![unserved]);
+        let partial = with(completed(), Vec::new(), Some(enrolment));
+        assert!(!partial.is_success());
+        let text = partial.to_string();
+        for line in [
+            "  SCEP requests    0 Processing..., 3 Successful, 1 Error, of 4\n",
+            "  SCEP issued      3 (as the CA records them)\n",
+            "  SCEP load        3 in one second at most; 2 planned, capacity 2 per second\n",
+            "  SCEP time        2.6 s\n",
+            "  without a certificate agent-002: Error: Communication Error (TOP ERROR 503): the server answered 503\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+        let without = with(completed(), Vec::new(), None);
+        assert!(without.is_success());
+        assert!(!without.to_string().contains("SCEP"));
+        // Fewer than there are is not everybody.
+        let fewer = scep::examples::enrolment(3, Vec::new());
+        assert!(!with(completed(), Vec::new(), Some(fewer)).is_success());
     }
 
     #[test]

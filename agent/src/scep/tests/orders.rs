@@ -5,7 +5,10 @@ use crate::scep::engine::{Order, Wish};
 
 impl Device {
     fn order(&self, change: impl FnOnce(&mut ScepSettings)) -> v1::ScepOrder {
-        let mut settings = ScepSettings { timer: false, ..self.settings() };
+        let mut settings = ScepSettings {
+            timer: false,
+            ..self.settings()
+        };
         change(&mut settings);
         v1::ScepOrder {
             id: vec![7; 16].into(),
@@ -52,7 +55,10 @@ async fn an_order_is_refused_where_it_cannot_be() {
     device.start(None);
     // A manual request does not outlive its process.
     let why = device.failed(1).await;
-    assert_eq!(why, ErrorDetail::Device("interrupted by a restart".to_owned()));
+    assert_eq!(
+        why,
+        ErrorDetail::Device("interrupted by a restart".to_owned())
+    );
     device.server.desk.set(Mood::Grants);
     device.obey(device.periodic()).await;
     device.succeeded(2).await;
@@ -72,14 +78,25 @@ async fn the_administrators_own_request_follows_the_settings() {
     };
     let refused = device.scep().wish(wish()).await.expect_err("refused");
     assert!(refused.contains("no SCEP server"), "{refused}");
-    device.obey(ScepSettings { timer: false, ..device.settings() }).await;
+    device
+        .obey(ScepSettings {
+            timer: false,
+            ..device.settings()
+        })
+        .await;
     let mut follow = crate::scep::socket::follow(device.scep(), wish()).await;
     let mut told = Vec::new();
     while let Some(line) = timeout(PATIENCE, follow.next()).await.expect("in time") {
         told.push(line);
     }
-    assert_eq!(told.last(), Some(&crate::scep::socket::Told::Done { ok: true }), "{told:?}");
-    let RequestState::Successful(certificate) = device.succeeded(1).await.state else { unreachable!() };
+    assert_eq!(
+        told.last(),
+        Some(&crate::scep::socket::Told::Done { ok: true }),
+        "{told:?}"
+    );
+    let RequestState::Successful(certificate) = device.succeeded(1).await.state else {
+        unreachable!()
+    };
     assert_eq!(certificate.subject, "CN=127.0.0.1");
 }
 

@@ -93,7 +93,11 @@ impl Server {
                 tokio::spawn(async move {
                     let service = service_fn(move |request| answer(Arc::clone(&desk), request));
                     // A client that goes away is a client's business.
-                    drop(http1::Builder::new().serve_connection(TokioIo::new(tcp), service).await);
+                    drop(
+                        http1::Builder::new()
+                            .serve_connection(TokioIo::new(tcp), service)
+                            .await,
+                    );
                 });
             }
         });
@@ -155,21 +159,27 @@ impl Desk {
 
     /// The status and the body of an answer.
     fn operate(&self, message: &[u8]) -> (u16, Vec<u8>) {
-        let identity = Identity::new(&self.authority, Policy { allow_legacy: false });
+        let identity = Identity::new(
+            &self.authority,
+            Policy {
+                allow_legacy: false,
+            },
+        );
         let incoming = match server::receive(message, &identity, *self.now.borrow()) {
             Received::Request(incoming) => incoming,
             Received::Answer(bytes, _) => return (200, bytes),
             Received::Unanswerable(why) => panic!("{why}"),
         };
         let mut state = self.state();
-        assert!(!state.nonces.contains(incoming.sender_nonce()), "a nonce was used twice");
+        assert!(
+            !state.nonces.contains(incoming.sender_nonce()),
+            "a nonce was used twice"
+        );
         state.nonces.push(incoming.sender_nonce().clone());
         state.seen.push(incoming.message_type);
         state.transactions.push(incoming.transaction_id.to_string());
         let body = match (&incoming.kind, state.mood) {
-            (_, Mood::Refuses(info)) => {
-                incoming.failure(&identity, info, Some("go away"))
-            }
+            (_, Mood::Refuses(info)) => incoming.failure(&identity, info, Some("go away")),
             (Kind::Poll { .. }, Mood::Grants) => {
                 let deferred = state.deferred.take().expect("something is deferred");
                 assert_eq!(deferred.transaction_id, incoming.transaction_id);
@@ -207,10 +217,19 @@ async fn answer(
     request: http::Request<Body>,
 ) -> Result<http::Response<Full<Bytes>>, Infallible> {
     let mood = desk.state().mood;
-    let method = if request.method() == http::Method::POST { Method::Post } else { Method::Get };
+    let method = if request.method() == http::Method::POST {
+        Method::Post
+    } else {
+        Method::Get
+    };
     assert_eq!(request.uri().path(), "/scep");
     let query = request.uri().query().map(str::to_owned);
-    let body = request.into_body().collect().await.expect("a body").to_bytes();
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .expect("a body")
+        .to_bytes();
     let operation = Operation::parse(method, query.as_deref(), &body).expect("an operation");
     let (status, body) = match (operation, mood) {
         (_, Mood::SaysNothing) => std::future::pending().await,
@@ -221,6 +240,8 @@ async fn answer(
         (Operation::PkiOperation(message), _) => desk.operate(&message),
         (other, _) => panic!("{other:?}"),
     };
-    let response = http::Response::builder().status(status).header("content-type", "text/plain");
+    let response = http::Response::builder()
+        .status(status)
+        .header("content-type", "text/plain");
     Ok(response.body(Full::new(body.into())).expect("a response"))
 }

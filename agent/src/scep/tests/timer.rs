@@ -1,12 +1,8 @@
 //! Requests of the timer.
 
-use convoy_scep::{
-    key::RsaKey,
-    message::{FailInfo, MessageType},
-    request::Challenge,
-};
+use convoy_scep::{key::RsaKey, message::MessageType, request::Challenge};
 use convoy_shared::{
-    enrolment::{self, Trigger},
+    enrolment::Trigger,
     settings::{ChallengeSource, KeyUse, RequestStart},
 };
 
@@ -22,14 +18,18 @@ async fn a_document_leads_to_a_certificate_and_a_record() {
         ..device.settings()
     };
     device.obey(settings).await;
-    let upcoming = device.record(1, |record| record.state == RequestState::ToBeProcessed).await;
+    let upcoming = device
+        .record(1, |record| record.state == RequestState::ToBeProcessed)
+        .await;
     assert_eq!(upcoming.requested_at, start);
     assert_eq!(upcoming.trigger, Trigger::Timer);
     assert_eq!(device.ledger().upcoming, Some(upcoming));
 
     device.advance(HOUR);
     let record = device.succeeded(1).await;
-    let RequestState::Successful(certificate) = &record.state else { unreachable!() };
+    let RequestState::Successful(certificate) = &record.state else {
+        unreachable!()
+    };
     assert_eq!(certificate.subject, "CN=p1.example,O=Acme");
     assert_eq!(certificate.issued_at, start);
     assert_eq!(device.server.desk.seen(), [MessageType::PkcsReq]);
@@ -38,9 +38,12 @@ async fn a_document_leads_to_a_certificate_and_a_record() {
     assert_eq!(ledger.records, [record]);
     assert_eq!(ledger.upcoming, None);
     let key = std::fs::read_to_string(device.fleet.dir.file("scep/key-1.pem")).expect("a key");
-    let pem = std::fs::read_to_string(device.fleet.dir.file("scep/certificate-1.pem")).expect("one");
+    let pem =
+        std::fs::read_to_string(device.fleet.dir.file("scep/certificate-1.pem")).expect("one");
     let key = RsaKey::from_pem(&key).expect("a key");
-    let leaf = convoy_scep::certificate::Certificate::from_pem_chain(&pem).expect("one").remove(0);
+    let leaf = convoy_scep::certificate::Certificate::from_pem_chain(&pem)
+        .expect("one")
+        .remove(0);
     assert_eq!(leaf.spki(), key.spki());
     assert_eq!(leaf.sans().len(), 2, "{:?}", leaf.sans());
 }
@@ -48,11 +51,19 @@ async fn a_document_leads_to_a_certificate_and_a_record() {
 #[tokio::test]
 async fn only_newer_documents_of_the_policy_key_are_obeyed() {
     let mut device = Device::new().await;
-    let settings = ScepSettings { timer: false, ..device.settings() };
+    let settings = ScepSettings {
+        timer: false,
+        ..device.settings()
+    };
     device.obey(settings.clone()).await;
     device.obey(settings.clone()).await;
-    let older = ScepSettings { timer: true, ..settings.clone() };
-    device.scep().offer(device.document(1, older.clone()), &device.state);
+    let older = ScepSettings {
+        timer: true,
+        ..settings.clone()
+    };
+    device
+        .scep()
+        .offer(device.document(1, older.clone()), &device.state);
     let mut forged = device.document(9, older);
     forged.payload = [forged.payload.to_vec(), vec![0x3a, 0]].concat().into();
     device.scep().offer(forged, &device.state);
@@ -68,7 +79,13 @@ async fn only_newer_documents_of_the_policy_key_are_obeyed() {
 async fn the_next_one_is_renewed_with_the_old_key_and_an_expired_one_begins_again() {
     let mut device = Device::new().await;
     device.server.desk.wants("s3cret");
-    device.obey(ScepSettings { challenge: ChallengeSource::Stored, delete_old: true, ..device.periodic() }).await;
+    device
+        .obey(ScepSettings {
+            challenge: ChallengeSource::Stored,
+            delete_old: true,
+            ..device.periodic()
+        })
+        .await;
     assert_eq!(device.waiting(1, 1).await, ErrorDetail::TopError);
     let given = Given {
         challenge: Some(Challenge::new("s3cret").expect("a challenge")),
@@ -86,14 +103,28 @@ async fn the_next_one_is_renewed_with_the_old_key_and_an_expired_one_begins_agai
 
     // The controller is away, and the challenge was kept.
     device.scep().session.send_replace(None);
-    device.record(2, |record| record.state == RequestState::ToBeProcessed).await;
+    device
+        .record(2, |record| record.state == RequestState::ToBeProcessed)
+        .await;
     device.advance(HOUR);
     device.succeeded(2).await;
-    assert_eq!(device.server.desk.seen(), [MessageType::PkcsReq, MessageType::RenewalReq]);
-    assert_eq!(device.server.desk.challenges().last(), Some(&Some("s3cret".to_owned())));
-    assert!(!device.has("key-1.pem") && !device.has("certificate-1.pem") && device.has("key-2.pem"));
+    assert_eq!(
+        device.server.desk.seen(),
+        [MessageType::PkcsReq, MessageType::RenewalReq]
+    );
+    assert_eq!(
+        device.server.desk.challenges().last(),
+        Some(&Some("s3cret".to_owned()))
+    );
+    assert!(
+        !device.has("key-1.pem") && !device.has("certificate-1.pem") && device.has("key-2.pem")
+    );
     let ledger = device.ledger();
-    let states: Vec<_> = ledger.certificates.iter().map(|it| (it.in_use, it.held)).collect();
+    let states: Vec<_> = ledger
+        .certificates
+        .iter()
+        .map(|it| (it.in_use, it.held))
+        .collect();
     assert_eq!(states, [(false, false), (true, true)]);
 
     device.advance(SignedDuration::from_hours(24 * 91));
@@ -103,126 +134,37 @@ async fn the_next_one_is_renewed_with_the_old_key_and_an_expired_one_begins_agai
 }
 
 #[tokio::test]
-async fn a_deferred_request_is_polled_for_across_a_restart() {
-    let mut device = Device::new().await;
-    device.server.desk.set(Mood::Defers);
-    device.obey(device.settings()).await;
-    assert_eq!(device.waiting(1, 1).await, ErrorDetail::Deferred);
-    device.kill().await;
-    device.start(None);
-    device.advance(SignedDuration::from_mins(5));
-    assert_eq!(device.waiting(1, 2).await, ErrorDetail::Deferred);
-    device.server.desk.set(Mood::Grants);
-    device.kill().await;
-    device.start(None);
-    device.advance(SignedDuration::from_mins(5));
-    let record = device.succeeded(1).await;
-    assert_eq!(record.requested_at, noon());
-    assert_eq!(
-        device.server.desk.seen(),
-        [MessageType::PkcsReq, MessageType::CertPoll, MessageType::CertPoll]
-    );
-    let transactions = device.server.desk.transactions();
-    assert!(transactions.iter().all(|one| *one == transactions[0]), "{transactions:?}");
-}
-
-#[tokio::test]
-async fn errors_are_named_as_the_printers_name_them() {
-    let cases = [
-        (Mood::Refuses(FailInfo::BadAlg), 0, ErrorDetail::Scep(enrolment::FailInfo::BadAlg)),
-        (Mood::Refuses(FailInfo::BadTime), 0, ErrorDetail::Scep(enrolment::FailInfo::BadTime)),
-        (Mood::Answers(404), 2, ErrorDetail::TopErrorHttp(404)),
-        (Mood::Answers(500), 2, ErrorDetail::TopErrorHttp(500)),
-        (Mood::Defers, 2, ErrorDetail::Deferred),
-        (Mood::SaysNothing, 2, ErrorDetail::TopError),
-    ];
-    let mut device = Device::new().await;
-    let mut settings = device.settings();
-    settings.timeout = Span(SignedDuration::from_secs(1));
-    for (number, (mood, polls, expected)) in (1..).zip(cases) {
-        device.server.desk.set(mood);
-        // Another start is another time of the timer.
-        device.advance(SignedDuration::from_secs(1));
-        settings.request_start = RequestStart::At(*device.now.borrow());
-        settings.polls = polls;
-        device.obey(settings.clone()).await;
-        for poll in 1..=polls {
-            assert_eq!(device.waiting(number, poll).await, expected);
-            device.advance(SignedDuration::from_mins(5));
-        }
-        assert_eq!(device.failed(number).await, expected);
-        assert!(!device.has(&format!("key-{number}.pem")));
-    }
-    let last = device.ledger().records.remove(0);
-    assert_eq!(last.warnings, ["the SCEP server says: go away"]);
-
-    device.server.desk.set(Mood::TalksNonsense);
-    device.advance(SignedDuration::from_secs(1));
-    settings.request_start = RequestStart::At(*device.now.borrow());
-    device.obey(settings.clone()).await;
-    assert!(matches!(device.failed(7).await, ErrorDetail::FaultyResponse(_)));
-    // Another CA than the one that was pinned: nothing secret is sent.
-    device.server.desk.set(Mood::Grants);
-    device.server.desk.seen();
-    settings.ca_fingerprint = CaPin::Sha256(Digest::of(b"another"));
-    device.obey(settings.clone()).await;
-    assert!(matches!(device.failed(8).await, ErrorDetail::FaultyResponse(_)));
-    assert_eq!(device.server.desk.seen(), []);
-}
-
-#[tokio::test]
-async fn a_server_that_is_not_there_is_a_communication_error() {
-    let mut device = Device::new().await;
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
-    device.server.url = format!("http://{}/scep", closed.local_addr().expect("bound"));
-    drop(closed);
-    device.obey(ScepSettings { polls: 1, ..device.settings() }).await;
-    assert_eq!(device.waiting(1, 1).await, ErrorDetail::TopError);
-    device.advance(SignedDuration::from_mins(5));
-    assert_eq!(device.failed(1).await, ErrorDetail::TopError);
-}
-
-#[tokio::test]
-async fn a_wrong_challenge_is_refused_by_the_server_and_none_by_the_controller() {
-    let mut device = Device::new().await;
-    device.server.desk.wants("right");
-    let given = Given {
-        challenge: Some(Challenge::new("wrong").expect("a challenge")),
-        expires_at: None,
-        storable: false,
-    };
-    let mut asked = device.session(Ok(given));
-    let mut settings = ScepSettings { challenge: ChallengeSource::Ndes, ndes_url: "http://ndes/x".to_owned(), ..device.settings() };
-    device.obey(settings.clone()).await;
-    assert_eq!(device.failed(1).await, ErrorDetail::Scep(enrolment::FailInfo::BadRequest));
-    asked.recv().await.expect("asked");
-    assert!(!device.has("challenge"));
-    let mut asked = device.session(Err(Denied::Refused("the cache is full".to_owned())));
-    settings.polls = 3;
-    device.obey(settings).await;
-    let why = device.failed(2).await.cause();
-    assert!(why.contains("the cache is full"), "{why}");
-    asked.recv().await.expect("asked");
-}
-
-#[tokio::test]
 async fn a_full_device_says_so_at_once_and_makes_room_where_it_may() {
     let mut device = Device::new().await;
-    let settings = ScepSettings { max_keys: 1, ..device.periodic() };
+    let settings = ScepSettings {
+        max_keys: 1,
+        ..device.periodic()
+    };
     device.obey(settings.clone()).await;
     device.succeeded(1).await;
     device.server.desk.seen();
-    device.record(2, |record| record.state == RequestState::ToBeProcessed).await;
+    device
+        .record(2, |record| record.state == RequestState::ToBeProcessed)
+        .await;
     device.advance(HOUR);
     assert_eq!(device.failed(2).await, ErrorDetail::KeyLimit);
     assert_eq!(device.server.desk.seen(), []);
     assert!(device.has("key-1.pem"));
     // In another location it would be one more.
     device.place_tls();
-    let elsewhere = ScepSettings { delete_old: true, key_use: KeyUse::Tls, ..settings.clone() };
+    let elsewhere = ScepSettings {
+        delete_old: true,
+        key_use: KeyUse::Tls,
+        ..settings.clone()
+    };
     device.obey(elsewhere).await;
     assert_eq!(device.failed(3).await, ErrorDetail::KeyLimit);
-    device.obey(ScepSettings { delete_old: true, ..settings }).await;
+    device
+        .obey(ScepSettings {
+            delete_old: true,
+            ..settings
+        })
+        .await;
     device.succeeded(4).await;
     assert!(!device.has("key-1.pem") && device.has("key-4.pem"));
 }
@@ -230,47 +172,73 @@ async fn a_full_device_says_so_at_once_and_makes_room_where_it_may() {
 #[tokio::test]
 async fn a_location_gets_the_pair_or_keeps_what_it_has() {
     let mut device = Device::new().await;
-    let settings = ScepSettings { key_use: KeyUse::Tls, delete_old: true, ..device.periodic() };
+    let settings = ScepSettings {
+        key_use: KeyUse::Tls,
+        delete_old: true,
+        ..device.periodic()
+    };
     device.obey(settings.clone()).await;
     let why = device.failed(1).await;
-    assert!(matches!(&why, ErrorDetail::KeyUseLocation(text) if text.contains("[places.tls]")), "{why:?}");
+    assert!(
+        matches!(&why, ErrorDetail::KeyUseLocation(text) if text.contains("[places.tls]")),
+        "{why:?}"
+    );
     assert_eq!(device.server.desk.seen(), []);
 
     let (certificate, key) = device.place_tls();
-    device.record(2, |record| record.state == RequestState::ToBeProcessed).await;
+    device
+        .record(2, |record| record.state == RequestState::ToBeProcessed)
+        .await;
     device.advance(HOUR);
     let record = device.succeeded(2).await;
-    assert!(record.warnings.iter().any(|warning| warning.contains("no IP address")), "{record:?}");
+    assert!(
+        record
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("no IP address")),
+        "{record:?}"
+    );
     let placed = std::fs::read_to_string(&certificate).expect("placed");
-    assert_eq!(placed, std::fs::read_to_string(device.fleet.dir.file("scep/certificate-2.pem")).expect("stored"));
+    assert_eq!(
+        placed,
+        std::fs::read_to_string(device.fleet.dir.file("scep/certificate-2.pem")).expect("stored")
+    );
 
     // What cannot be checked is not put in place, and the old stays, in the store too.
     let text = std::fs::read_to_string(device.configuration()).expect("there");
     device.configure(&format!("{text}check = [\"false\"]\n"));
-    device.record(3, |record| record.state == RequestState::ToBeProcessed).await;
+    device
+        .record(3, |record| record.state == RequestState::ToBeProcessed)
+        .await;
     device.advance(HOUR);
-    assert!(matches!(device.failed(3).await, ErrorDetail::KeyUseLocation(_)));
-    assert_eq!(placed, std::fs::read_to_string(&certificate).expect("placed"));
+    assert!(matches!(
+        device.failed(3).await,
+        ErrorDetail::KeyUseLocation(_)
+    ));
+    assert_eq!(
+        placed,
+        std::fs::read_to_string(&certificate).expect("placed")
+    );
     assert!(device.has("key-2.pem") && !device.has("key-3.pem") && key.exists());
 
     // Off: assigned, with a warning.
     device.configure(&format!("{text}enabled = false\n"));
-    device.record(4, |record| record.state == RequestState::ToBeProcessed).await;
+    device
+        .record(4, |record| record.state == RequestState::ToBeProcessed)
+        .await;
     device.advance(HOUR);
     let record = device.succeeded(4).await;
-    assert!(record.warnings.iter().any(|warning| warning.contains("switched off")), "{record:?}");
-    assert_ne!(placed, std::fs::read_to_string(&certificate).expect("placed"));
-}
-
-#[tokio::test]
-async fn what_is_waited_for_is_given_up_when_the_timer_is_turned_off() {
-    let mut device = Device::new().await;
-    device.server.desk.set(Mood::Defers);
-    device.obey(device.settings()).await;
-    device.waiting(1, 1).await;
-    device.obey(ScepSettings { timer: false, ..device.settings() }).await;
-    assert_eq!(device.failed(1).await, ErrorDetail::Deferred);
-    assert_eq!(device.ledger().underway, None);
+    assert!(
+        record
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("switched off")),
+        "{record:?}"
+    );
+    assert_ne!(
+        placed,
+        std::fs::read_to_string(&certificate).expect("placed")
+    );
 }
 
 #[tokio::test]
@@ -280,7 +248,11 @@ async fn the_history_keeps_the_last_twenty() {
     device.obey(device.periodic()).await;
     for attempt in 1..=23 {
         device.succeeded(attempt).await;
-        device.record(attempt + 1, |record| record.state == RequestState::ToBeProcessed).await;
+        device
+            .record(attempt + 1, |record| {
+                record.state == RequestState::ToBeProcessed
+            })
+            .await;
         device.advance(HOUR);
     }
     device.succeeded(24).await;
@@ -295,8 +267,16 @@ async fn the_history_keeps_the_last_twenty() {
 async fn the_device_is_restarted_once_when_it_has_its_certificate() {
     let mut device = Device::new().await;
     let mark = device.fleet.dir.file("restarts");
-    device.configure(&format!("[restart]\ncommand = [\"sh\", \"-c\", \"echo again >> {}\"]\n", mark.display()));
-    device.obey(ScepSettings { restart: true, ..device.settings() }).await;
+    device.configure(&format!(
+        "[restart]\ncommand = [\"sh\", \"-c\", \"echo again >> {}\"]\n",
+        mark.display()
+    ));
+    device
+        .obey(ScepSettings {
+            restart: true,
+            ..device.settings()
+        })
+        .await;
     device.succeeded(1).await;
     for _ in 0..200 {
         if mark.exists() {
@@ -306,6 +286,14 @@ async fn the_device_is_restarted_once_when_it_has_its_certificate() {
     }
     device.kill().await;
     device.start(None);
-    device.obey(ScepSettings { timer: false, ..device.settings() }).await;
-    assert_eq!(std::fs::read_to_string(&mark).expect("restarted"), "again\n");
+    device
+        .obey(ScepSettings {
+            timer: false,
+            ..device.settings()
+        })
+        .await;
+    assert_eq!(
+        std::fs::read_to_string(&mark).expect("restarted"),
+        "again\n"
+    );
 }

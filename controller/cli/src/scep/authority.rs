@@ -3,7 +3,7 @@
 use convoy_proto::v1::{self, scep_authority_service_client::ScepAuthorityServiceClient};
 use jiff::Timestamp;
 use serde::Serialize;
-use tonic::transport::Channel;
+use tonic::{Status, transport::Channel};
 
 use super::{
     args::{Approval, CaCommand},
@@ -161,7 +161,10 @@ pub(crate) async fn approve(
     approval: Approval,
 ) -> Result<(), Failure> {
     let channel = session.channel().await?;
-    let approval = set(session, &channel, approval, session.request_id.clone()).await?;
+    let approval = set(&channel, approval, session.request_id.clone(), |status| {
+        session.changing(status)
+    })
+    .await?;
     match session.format {
         Format::Json => screen.json(&serde_json::json!({ "approval": approval })),
         Format::Text => {
@@ -178,10 +181,10 @@ pub(crate) async fn approve(
 
 /// Sets the approval.
 pub(crate) async fn set(
-    session: &Session,
     channel: &Channel,
     approval: Approval,
     request_id: String,
+    failed: impl FnOnce(Status) -> Failure,
 ) -> Result<Known<v1::ScepApproval>, Failure> {
     let mut request = v1::SetScepAuthorityRequest {
         request_id,
@@ -191,7 +194,7 @@ pub(crate) async fn set(
     let answer = ScepAuthorityServiceClient::new(channel.clone())
         .set_scep_authority(request)
         .await
-        .map_err(|status| session.changing(status))?
+        .map_err(failed)?
         .into_inner();
     Ok(Known::read(answer.approval)?)
 }

@@ -6,7 +6,7 @@ use convoy_proto::{
 };
 use convoy_shared::settings::Span;
 use serde::{Deserialize, Serialize};
-use tonic::transport::Channel;
+use tonic::{Status, transport::Channel};
 
 use super::args::{ProfileCommand, SetProfile};
 use crate::{
@@ -70,10 +70,10 @@ pub(crate) async fn fetch(channel: &Channel) -> Result<Vec<Named>, Failure> {
 
 /// Creates or changes a whole profile.
 pub(crate) async fn set(
-    session: &Session,
     channel: &Channel,
     profile: Named,
     request_id: String,
+    failed: impl FnOnce(Status) -> Failure,
 ) -> Result<Named, Failure> {
     let Named { name, profile } = profile;
     let request = v1::SetScepProfileRequest {
@@ -89,7 +89,7 @@ pub(crate) async fn set(
     let answer = ScepAuthorityServiceClient::new(channel.clone())
         .set_scep_profile(request)
         .await
-        .map_err(|status| session.changing(status))?
+        .map_err(failed)?
         .into_inner();
     Ok(answers::required(answer.profile, "profile")?.try_into()?)
 }
@@ -108,7 +108,10 @@ pub(crate) async fn run(
         },
         ProfileCommand::Set(command) => {
             let profile = changed(&profiles, command)?;
-            let set = set(session, &channel, profile, session.request_id.clone()).await?;
+            let set = set(&channel, profile, session.request_id.clone(), |status| {
+                session.changing(status)
+            })
+            .await?;
             match session.format {
                 Format::Json => screen.json(&set),
                 Format::Text => {

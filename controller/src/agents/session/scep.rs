@@ -1,6 +1,6 @@
 //! What a session does about SCEP: the document that its client is owed, its client's reports, and orders with their answers. Trust is not touched.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
 use convoy_fleet::{enrolment::EnrolmentStatement, statement::Statement};
@@ -14,7 +14,10 @@ use convoy_shared::{
     settings::ScepDocument,
 };
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tonic::Status;
 
 use super::{End, Talk};
@@ -29,6 +32,8 @@ use crate::{
 const RECORDS: usize = HISTORY + 1;
 /// The most orders that wait for their answers.
 const WAITING: usize = 8;
+/// A connection that has lasted so long since a message was sent has brought it: a dead one is noticed before.
+const SURE: Duration = Duration::from_secs(60);
 
 /// What a session knows of its client's SCEP.
 pub(super) struct Enrolling {
@@ -40,9 +45,16 @@ pub(super) struct Enrolling {
     /// What the document was made of that was looked at last.
     looked: Option<Basis>,
     /// The document that was sent last, and is not known to be on the client's disk.
-    sent: Option<(Revision, Digest)>,
+    sent: Option<Sent>,
     /// Where the answers go, by order.
     waiting: HashMap<Bytes, oneshot::Sender<v1::ScepOrderAnswer>>,
+}
+
+#[derive(Clone, Copy)]
+struct Sent {
+    revision: Revision,
+    content: Digest,
+    at: Instant,
 }
 
 impl Enrolling {
@@ -98,8 +110,22 @@ impl Talk {
         let envelope = scep.sign(&document);
         self.send(session_response::Message::Scep(envelope.into()))
             .await?;
-        self.scep.sent = Some((revision, content));
+        self.scep.sent = Some(Sent {
+            revision,
+            content,
+            at: Instant::now(),
+        });
         Ok(())
+    }
+
+    /// Notes that the client holds what it was sent, if that is sure: it says so for the first time, or the connection has lasted long since.
+    pub(super) fn settle_scep(&mut self, said: Revision) {
+        let news = said != self.scep.held;
+        let sure = |sent: &Sent| sent.revision == said && (news || sent.at.elapsed() >= SURE);
+        if let Some(sent) = self.scep.sent.take_if(|sent| sure(sent)) {
+            let client = self.identity.client;
+            self.agents.scep.devices.learned(client, sent.content);
+        }
     }
 
     pub(super) async fn take_scep_report(&mut self, report: v1::ScepReport) -> Result<(), End> {
@@ -118,11 +144,7 @@ impl Talk {
             return Ok(());
         }
         let held = Revision(report.revision);
-        if let Some((sent, content)) = self.scep.sent.filter(|(sent, _)| *sent == held) {
-            tracing::debug!(client = %id, revision = %sent, "client holds its SCEP document");
-            devices.learned(client, content);
-            self.scep.sent = None;
-        }
+        self.settle_scep(held);
         if !records.is_empty() {
             let known = self
                 .agents

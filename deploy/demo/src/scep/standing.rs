@@ -89,7 +89,10 @@ impl Device {
         if self.status != SUCCESSFUL {
             return Some(self.words());
         }
-        let certificate = self.record.as_ref()?.certificate.as_ref();
+        let certificate = self
+            .record
+            .as_ref()
+            .and_then(|record| record.certificate.as_ref());
         let recorded = certificate.is_some_and(|held| {
             issued
                 .iter()
@@ -177,6 +180,17 @@ impl Standing {
     }
 }
 
+/// Where it stands, for errors.
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the certificate requests: {}", self.counts())?;
+        match self.waiting().as_str() {
+            "" => Ok(()),
+            waiting => write!(f, "; {waiting}"),
+        }
+    }
+}
+
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -243,8 +257,8 @@ mod tests {
             "1 Processing..., 1 Successful, 0 Error, of 4"
         );
         assert_eq!(
-            standing.waiting(),
-            "waiting for agent-002, agent-003, agent-004"
+            standing.to_string(),
+            "the certificate requests: 1 Processing..., 1 Successful, 0 Error, of 4; waiting for agent-002, agent-003, agent-004"
         );
         for name in ["agent-002", "agent-003", "agent-004"] {
             standing.hear(device(name, ERROR, "Deferred"));
