@@ -136,7 +136,7 @@ settings! {
     window: Span = Span(SignedDuration::ZERO);
     /// Key name, easy to find in the list. 1 to 64 printable characters. A template.
     key_name: String = "scep".to_owned();
-    /// Hash of the signature: SHA-1, SHA-256, SHA-384 or SHA-512.
+    /// Hash of the signature: SHA-256, SHA-384 or SHA-512.
     signature_algorithm: SignatureHash = SignatureHash::Sha256;
     /// Length of the RSA key in bits: 2048, 3072 or 4096.
     key_length: KeyLength = KeyLength::Rsa2048;

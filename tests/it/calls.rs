@@ -77,6 +77,8 @@ pub(crate) async fn speaks_tls_1_2(address: SocketAddr) -> bool {
 pub(crate) struct Method {
     pub(crate) service: String,
     pub(crate) name: String,
+    /// Its request has no field, so that any bytes are one.
+    pub(crate) takes_nothing: bool,
 }
 
 impl Method {
@@ -84,6 +86,7 @@ impl Method {
         Self {
             service: service.to_owned(),
             name: name.to_owned(),
+            takes_nothing: false,
         }
     }
 }
@@ -98,6 +101,10 @@ pub(crate) fn methods() -> Vec<Method> {
                 methods.push(Method {
                     service: format!("{}.{}", file.package(), service.name()),
                     name: method.name().to_owned(),
+                    takes_nothing: file.message_type.iter().any(|message| {
+                        let name = format!(".{}.{}", file.package(), message.name());
+                        name == method.input_type() && message.field.is_empty()
+                    }),
                 });
             }
         }

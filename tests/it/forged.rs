@@ -169,6 +169,7 @@ impl Channel {
             Lie::OwnProof => Some(v1::Welcome {
                 channel_proof: Some(proof()),
                 roots: vec![],
+                scep_attempt: 0,
             }),
             Lie::OwnRoot => {
                 let held = &forgery.victim.root.root;
@@ -183,12 +184,14 @@ impl Channel {
                 Some(v1::Welcome {
                     channel_proof: Some(proof()),
                     roots: vec![root.into()],
+                    scep_attempt: 0,
                 })
             }
             Lie::Replay => Some(forgery.welcome.clone()),
             Lie::NoProof => Some(v1::Welcome {
                 channel_proof: None,
                 roots: vec![],
+                scep_attempt: 0,
             }),
             Lie::NoWelcome => None,
         }
@@ -243,6 +246,13 @@ impl agent_service_server::AgentService for Channel {
         &self,
         _request: Request<v1::RenewIdentityRequest>,
     ) -> Result<Response<v1::RenewIdentityResponse>, Status> {
+        Err(Status::unimplemented("no"))
+    }
+
+    async fn obtain_scep_challenge(
+        &self,
+        _request: Request<v1::ObtainScepChallengeRequest>,
+    ) -> Result<Response<v1::ObtainScepChallengeResponse>, Status> {
         Err(Status::unimplemented("no"))
     }
 

@@ -206,6 +206,8 @@ fn an_agent_says_what_it_is_and_checks_what_is_served() {
         "last_proof",
         "incarnation",
         "running",
+        "scep_request",
+        "scep_revision",
     ];
     shape.sort_unstable();
     assert_eq!(fields, shape);

@@ -362,6 +362,15 @@ fn copy_folder(from: &Path, to: &Path) {
     fs::set_permissions(to, permissions).expect("permissions");
     for entry in fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");
+        let kind = entry.file_type().expect("a kind");
+        if kind.is_dir() {
+            copy_folder(&entry.path(), &to.join(entry.file_name()));
+            continue;
+        }
+        // A running agent's socket stays where it is.
+        if !kind.is_file() {
+            continue;
+        }
         fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
     }
 }

@@ -16,12 +16,14 @@ use crate::{
     road::runtime,
 };
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 8] = [
     "convoy.v1.AgentService",
     "convoy.v1.CertificateService",
     "convoy.v1.ClientService",
     "convoy.v1.GroupService",
     "convoy.v1.RotationService",
+    "convoy.v1.ScepAuthorityService",
+    "convoy.v1.ScepService",
     "convoy.v1.TokenService",
 ];
 

@@ -172,9 +172,52 @@ def charon_takes_its_certificate(bench):
     agent.look_everywhere()
 
 
+# wpa_supplicant, and hostapd as the switch and the authentication server, at the two ends of a cable in a network namespace.
+
+
+def supplicant_takes_its_certificate(bench):
+    for name in ("server", "client"):
+        self_signed(bench, bench.path(name + ".crt"), bench.path(name + ".key"))
+    place = '[places.ieee8021x]\npreset = "wpa-supplicant"\ninterface = "cvb"\ncertificate = "%s"\nkey = "%s"\nwpa_cli = ["wpa_cli", "-p", "%s"]\n'
+    control = bench.path("ctrl")
+    controller, agent = fleet(bench, place % (bench.path("client.crt"), bench.path("client.key"), control), "IEEE 802.1X")
+    # One that it was given before, and our CA. (One that it refuses would keep it waiting for a minute.)
+    bench.path("known.pem").write_text(bench.path("client.crt").read_text() + controller.ca.read_text())
+    old = serial(bench, bench.path("client.crt"))
+    bench.path("users").write_text("* TLS\n")
+    bench.path("hostapd.conf").write_text(
+        "interface=cva\ndriver=wired\nieee8021x=1\neap_server=1\neap_user_file=users\nca_cert=known.pem\n"
+        "server_cert=server.crt\nprivate_key=server.key\nuse_pae_group_addr=1\n"
+    )
+    bench.path("wpa.conf").write_text(
+        'ctrl_interface=%s\nap_scan=0\nnetwork={\n key_mgmt=IEEE8021X\n eap=TLS\n identity="c"\n ca_cert="%s"\n client_cert="%s"\n'
+        ' private_key="%s"\n eapol_flags=0\n}\n' % (control, *(bench.path(name) for name in ("server.crt", "client.crt", "client.key")))
+    )
+    cable = "ip link add cva type veth peer name cvb && ip link set cva up && ip link set cvb up"
+    both = "hostapd -d hostapd.conf >hostapd.log 2>&1 & exec wpa_supplicant -D wired -i cvb -c wpa.conf"
+    bench.start("wpa", "unshare", "--net", "sh", "-c", "%s && { %s; }" % (cable, both))
+
+    def authenticated():
+        status = bench.run("wpa_cli", "-p", control, "-i", "cvb", "status", status=None).out.decode()
+        return "Supplicant PAE state=AUTHENTICATED" in status and "EAP state=SUCCESS" in status
+
+    def has_seen(number):
+        return "depth=0 serial_num=%s " % number in bench.path("hostapd.log").read_text(errors="replace")
+
+    bench.until("authenticated with the old certificate", authenticated)
+    check(has_seen(old), "hostapd has not seen the old certificate")
+    status = agent.request()
+    number = serial(bench, bench.path("client.crt"))
+    in_use(controller, number, status)
+    bench.until("hostapd sees the new certificate", lambda: has_seen(number))
+    bench.until("authenticated with the new certificate", authenticated)
+    agent.look_everywhere()
+
+
 SCENARIOS = [
     printer_takes_its_certificate,
     nginx_takes_its_certificate,
     nginx_with_a_broken_configuration,
     charon_takes_its_certificate,
+    supplicant_takes_its_certificate,
 ]

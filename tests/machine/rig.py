@@ -64,6 +64,7 @@ class Bench:
         # What must be nowhere, and where it must not be: collected for the search at the end.
         self.secrets = []
         self.searched = []
+        self.failed = False
 
     def path(self, name):
         return self.folder / name

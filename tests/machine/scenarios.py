@@ -58,6 +58,7 @@ def attempt(scenario, bench):
         why = traceback.format_exc()
     finally:
         bench.clear()
+    bench.failed = bool(why)
     seconds = time.monotonic() - begun
     told(scenario.__name__, not why, seconds, why and "%s: %s\n%s" % (scenario.__name__, why, story(bench)))
     return not why

@@ -33,13 +33,20 @@ pub(crate) struct Book {
 impl Book {
     /// Reads the ledger of a folder. A damaged one is set aside: certificates can be asked for again.
     pub(crate) fn open(store: Store, revision: Revision) -> Result<Self, DiskError> {
-        let ledger = read(&store)?;
-        let intact = ledger.is_some();
-        let ledger = ledger.unwrap_or_default();
-        if intact {
-            // What no request needs is left by one that was cut off.
-            store.sweep(&ledger.needed())?;
-        }
+        let ledger = match read(&store)? {
+            Some(ledger) => ledger,
+            // What its certificates are is not known any more: they stay, and so do their numbers.
+            None => {
+                let newest = store.newest()?;
+                Ledger {
+                    last_attempt: newest,
+                    spared: newest,
+                    ..Ledger::default()
+                }
+            }
+        };
+        // What no request needs is left by one that was cut off.
+        store.sweep(&ledger.needed(), ledger.spared)?;
         let (news, _) = watch::channel(Arc::new(News {
             version: 0,
             revision,
@@ -117,8 +124,8 @@ impl Book {
 
     /// Takes away the files that no request needs.
     pub(crate) fn sweep(&self) {
-        let needed = self.read(Ledger::needed);
-        if let Err(error) = self.store.sweep(&needed) {
+        let (needed, spared) = self.read(|ledger| (ledger.needed(), ledger.spared));
+        if let Err(error) = self.store.sweep(&needed, spared) {
             tracing::warn!(
                 error = told(&error),
                 "what is not needed any more is removed at the next start"

@@ -36,6 +36,8 @@ pub(crate) struct Ledger {
     pub(crate) finishing: Option<Finishing>,
     /// A restart is owed.
     pub(crate) restart: bool,
+    /// The files of attempts up to this one are of a list that was lost, and are left alone.
+    pub(crate) spared: u64,
 }
 
 /// A certificate that was issued.
@@ -174,7 +176,6 @@ impl Ledger {
     /// Ends a request without a certificate.
     pub(crate) fn fail(&mut self, attempt: u64, why: ErrorDetail, now: Timestamp) {
         self.set_state(attempt, RequestState::Error(why), now);
-        let of_this = |due: &Option<Timestamp>| due.is_some();
         let underway = self
             .underway
             .take_if(|underway| underway.attempt == attempt);
@@ -184,8 +185,8 @@ impl Ledger {
         let due = underway
             .map(|underway| underway.due)
             .or_else(|| finishing.and_then(|finishing| finishing.due));
-        if of_this(&due) {
-            self.done = due.map(|due| Done {
+        if let Some(due) = due {
+            self.done = Some(Done {
                 due,
                 succeeded: false,
             });

@@ -53,8 +53,8 @@ pub(crate) fn key_name(settings: &ScepSettings, facts: &Facts) -> String {
     name.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
-/// The request, without its challenge, and what is to be known about it.
-pub(crate) fn request(settings: &ScepSettings, names: &Names) -> (RequestBuilder, Option<String>) {
+/// The request, without its challenge.
+pub(crate) fn request(settings: &ScepSettings, names: &Names) -> RequestBuilder {
     let mut request = RequestBuilder::new(names.common_name.clone());
     if !settings.organization.is_empty() {
         request.subject.insert(
@@ -63,21 +63,16 @@ pub(crate) fn request(settings: &ScepSettings, names: &Names) -> (RequestBuilder
         );
     }
     request.sans = names.sans.iter().filter_map(|name| read(name)).collect();
-    let (hash, warning) = hash(settings.signature_algorithm);
-    request.hash = hash;
-    (request, warning)
+    request.hash = hash(settings.signature_algorithm);
+    request
 }
 
 /// The hash that requests are signed with.
-pub(crate) fn hash(wanted: SignatureHash) -> (Hash, Option<String>) {
+pub(crate) const fn hash(wanted: SignatureHash) -> Hash {
     match wanted {
-        SignatureHash::Sha1 => (
-            Hash::Sha256,
-            Some("nothing is signed with SHA-1 any more: SHA-256 was used".to_owned()),
-        ),
-        SignatureHash::Sha256 => (Hash::Sha256, None),
-        SignatureHash::Sha384 => (Hash::Sha384, None),
-        SignatureHash::Sha512 => (Hash::Sha512, None),
+        SignatureHash::Sha256 => Hash::Sha256,
+        SignatureHash::Sha384 => Hash::Sha384,
+        SignatureHash::Sha512 => Hash::Sha512,
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Flags {
     /// Key name, easy to find in the list
     #[arg(long, value_name = "NAME")]
     key_name: Option<String>,
-    /// Hash of the signature: SHA-1, SHA-256, SHA-384 or SHA-512
+    /// Hash of the signature: SHA-256, SHA-384 or SHA-512
     #[arg(long, value_name = "HASH")]
     signature_algorithm: Option<SignatureHash>,
     /// Length of the RSA key in bits: 2048, 3072 or 4096

@@ -247,7 +247,9 @@ impl Follow {
 /// Asks the running agent.
 pub(crate) async fn ask(dir: &StateDir, mut asked: Asked) -> io::Result<Answers> {
     let (read, mut write) = UnixStream::connect(dir.file(FILE)).await?.into_split();
-    let line = Zeroizing::new(serde_json::to_vec(&asked)?);
+    // Of one piece from the start, so that growing leaves no copies behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(64 * 1024));
+    serde_json::to_writer(&mut *line, &asked)?;
     if let Asked::Request { challenge, .. } = &mut asked {
         challenge.zeroize();
     }

@@ -118,21 +118,38 @@ impl Store {
         })
     }
 
-    /// Takes away the files of all attempts but these.
-    pub(crate) fn sweep(&self, keep: &[u64]) -> Result<(), DiskError> {
+    /// Takes away the files of all attempts after `spared` but these.
+    pub(crate) fn sweep(&self, keep: &[u64], spared: u64) -> Result<(), DiskError> {
+        for (name, attempt) in self.attempts()? {
+            if attempt > spared && !keep.contains(&attempt) {
+                self.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest attempt that has left a file. 0: none has.
+    pub(crate) fn newest(&self) -> Result<u64, DiskError> {
+        let attempts = self.attempts()?.into_iter();
+        Ok(attempts.map(|(_, attempt)| attempt).max().unwrap_or(0))
+    }
+
+    fn attempts(&self) -> Result<Vec<(String, u64)>, DiskError> {
         let failed = |source| DiskError::Io {
             verb: "list",
             path: self.dir.path().to_owned(),
             source,
         };
+        let mut found = Vec::new();
         for entry in std::fs::read_dir(self.dir.path()).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
-            let Some(name) = name.to_str() else { continue };
-            if attempt_of(name).is_some_and(|attempt| !keep.contains(&attempt)) {
-                self.remove(name)?;
+            if let Some(name) = name.to_str()
+                && let Some(attempt) = attempt_of(name)
+            {
+                found.push((name.to_owned(), attempt));
             }
         }
-        Ok(())
+        Ok(found)
     }
 }
 

@@ -93,8 +93,15 @@ pub(crate) enum Command {
         command: Box<ScepCommand>,
     },
     /// Writes all settings into one TOML file, without secrets
+    ///
+    /// Groups, SCEP settings of groups and clients, and the built-in SCEP server's approval and profiles. What was not
+    /// set is not in it, and neither is any secret.
     Export(Export),
     /// Makes all settings as a TOML file of `convoy export` says
+    ///
+    /// Prints what differs first. What is set now and not in the file is reset; groups and profiles that are not in the
+    /// file are left alone. Auto-request timers that are in the way are off meanwhile. It stops at the first refusal, and
+    /// says what was applied and what was not.
     Apply(Apply),
 }
 

@@ -14,7 +14,9 @@ use std::path::Path;
 use args::{Apply, Export};
 use serde::Serialize;
 
-use crate::{args::Format, connect::Session, failure::Failure, files, output::Screen, words::plain};
+use crate::{
+    args::Format, connect::Session, failure::Failure, files, output::Screen, words::plain,
+};
 
 #[derive(Debug, Serialize)]
 struct Compared<'a> {

@@ -124,9 +124,7 @@ fn secret_in(bytes: &[u8]) -> Result<Zeroizing<String>, &'static str> {
         return Err("is empty; a challenge password is 1 to 255 printable characters");
     }
     if text.chars().count() > 255 || text.chars().any(char::is_control) {
-        return Err(
-            "is no challenge password: that is one line of 1 to 255 printable characters",
-        );
+        return Err("is no challenge password: that is one line of 1 to 255 printable characters");
     }
     Ok(Zeroizing::new(text.to_owned()))
 }

@@ -235,7 +235,7 @@ impl Answers {
             transaction: incoming.transaction_id.as_str().to_owned(),
             kind,
             subject: request.subject().to_vec(),
-            common_name: request.common_name().unwrap_or_default(),
+            common_names: request.common_names(),
             sans: request.sans().iter().map(names::to_text).collect(),
             spki: Digest::of(request.spki()),
         };

@@ -144,7 +144,9 @@ impl Lines {
         let (say, out) = mpsc::channel();
         // Ends with the process, which ends with this.
         thread::spawn(move || {
-            let lines = said.into_iter().flat_map(|said| BufReader::new(said).lines());
+            let lines = said
+                .into_iter()
+                .flat_map(|said| BufReader::new(said).lines());
             for line in lines.map_while(Result::ok) {
                 if say.send(line).is_err() {
                     return;

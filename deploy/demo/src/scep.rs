@@ -8,12 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use crate::{
-    machine::Machine,
-    patience::Patience,
-    screen::Screen,
-    story::explained,
-};
+use crate::{machine::Machine, patience::Patience, screen::Screen, story::explained};
 use load::{Load, peak};
 use standing::{Counts, Standing, Unserved};
 
@@ -36,7 +31,7 @@ pub(crate) struct Enrolment {
     pub(crate) issued: usize,
     /// As it was planned.
     pub(crate) planned: Load,
-    /// The most certificates that the CA issued within one second.
+    /// The most certificates that the CA issued in one second.
     pub(crate) peak: usize,
     /// From the timer's start to the last device.
     pub(crate) took: Duration,
@@ -120,9 +115,7 @@ pub(crate) fn enrol(
 
 /// Requests per second that the server is said to take: few enough for each device's slot to be seen, and no more than one machine can play.
 fn capacity(clients: u16) -> u16 {
-    clients
-        .div_ceil(SPREAD_SECONDS)
-        .clamp(1, MOST_PER_SECOND)
+    clients.div_ceil(SPREAD_SECONDS).clamp(1, MOST_PER_SECOND)
 }
 
 /// What is set for the group.
@@ -163,6 +156,7 @@ pub(crate) mod examples {
             clients,
             counts: Counts {
                 of: clients,
+                to_be_processed: 0,
                 processing: 0,
                 error,
                 successful: clients - error,

@@ -238,6 +238,7 @@ mod tests {
         bars.rotation(&examples::preparing(), Strategy::Overlap);
         let counts = Counts {
             of: 4,
+            to_be_processed: 0,
             processing: 2,
             error: 1,
             successful: 1,

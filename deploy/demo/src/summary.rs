@@ -140,7 +140,7 @@ impl Summary {
                 self.scep_successful
             ));
             shown.push(format!(
-                "The CA never issued more than {} certificates in one second; {} were planned, and without slots all {clients} would have come at once.",
+                "The CA never issued more than {} certificates in one second (planned: {}); without slots all {clients} requests would have begun at once.",
                 enrolment.peak, enrolment.planned.peak_per_second
             ));
         }
@@ -295,7 +295,7 @@ mod tests {
         assert!(!partial.is_success());
         let text = partial.to_string();
         for line in [
-            "  SCEP requests    0 Processing..., 3 Successful, 1 Error, of 4\n",
+            "  SCEP requests    3 Successful, 1 Error, of 4\n",
             "  SCEP issued      3 (as the CA records them)\n",
             "  SCEP load        3 in one second at most; 2 planned, capacity 2 per second\n",
             "  SCEP time        2.6 s\n",

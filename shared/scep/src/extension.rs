@@ -1,6 +1,6 @@
 //! The X.509 extensions (RFC 5280 section 4.2) that requests ask for and certificates carry: one encoding for both. No policy.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use der::asn1::{Any, Ia5StringRef, ObjectIdentifier, OctetString};
 use der::flagset::FlagSet;

@@ -162,6 +162,12 @@ impl CertificationRequest {
         names::common_name(&self.subject)
     }
 
+    /// All of the subject's common names, in order; one that is no text is empty.
+    #[must_use]
+    pub fn common_names(&self) -> Vec<String> {
+        names::common_names(&self.subject)
+    }
+
     /// The public key, a SubjectPublicKeyInfo in DER.
     #[must_use]
     pub fn spki(&self) -> &[u8] {

@@ -1,6 +1,6 @@
 //! Whether settings can be, and what a template makes of a device's facts. Values that no text can have are refused by their kinds already.
 
-use std::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv6Addr};
 
 use jiff::SignedDuration;
 

@@ -138,8 +138,6 @@ words!(
 /// The hash of a request's signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SignatureHash {
-    /// For servers that know nothing else.
-    Sha1,
     /// The default.
     Sha256,
     /// 384 bits.
@@ -151,8 +149,7 @@ pub enum SignatureHash {
 words!(
     SignatureHash,
     "signature_algorithm",
-    "one of SHA-1, SHA-256, SHA-384, SHA-512",
-    Sha1 = "SHA-1",
+    "one of SHA-256, SHA-384, SHA-512",
     Sha256 = "SHA-256",
     Sha384 = "SHA-384",
     Sha512 = "SHA-512"

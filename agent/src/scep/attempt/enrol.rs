@@ -92,15 +92,14 @@ impl Bench {
 
     fn begin(&self, job: &mut Job, names: &Names, key: RsaKey, given: &Given) -> (Enrolment, Step) {
         let scep = &job.terms.settings;
-        let (request, warning) = names::request(scep, names);
-        self.book.note(|ledger| ledger.warn(job.attempt, warning));
+        let request = names::request(scep, names);
         let settings = Settings {
             identifier: Some(scep.ca_identifier.clone()).filter(|text| !text.is_empty()),
             ca_fingerprint: match scep.ca_fingerprint {
                 CaPin::None => None,
                 CaPin::Sha256(digest) => Some(*digest.as_bytes()),
             },
-            hash: Some(names::hash(scep.signature_algorithm).0),
+            hash: Some(names::hash(scep.signature_algorithm)),
             cipher: None,
             allow_legacy: scep.allow_legacy,
             get_only: scep.get_only,

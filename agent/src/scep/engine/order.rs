@@ -9,6 +9,7 @@ use convoy_shared::{
     enrolment::Trigger,
     settings::{ScepPatch, ScepSettings},
 };
+use zeroize::Zeroizing;
 
 use super::Engine;
 use crate::{
@@ -39,16 +40,17 @@ impl Order {
     /// # Errors
     /// If the settings cannot be, for people.
     pub(crate) fn read(wire: v1::ScepOrder) -> Result<Self, String> {
+        let challenge = Zeroizing::new(wire.challenge);
         let settings = wire.settings.ok_or(BadScep::Missing("settings"));
         let settings = settings
             .and_then(read_settings)
             .map_err(|error| told(&error))?;
-        let challenge = Some(wire.challenge).filter(|text| !text.is_empty());
+        let challenge = Some(challenge).filter(|text| !text.is_empty());
         Ok(Self {
             settings,
             url: wire.url,
             challenge: challenge
-                .map(Challenge::new)
+                .map(|mut text| Challenge::new(std::mem::take(&mut *text)))
                 .transpose()
                 .map_err(|error| error.to_string())?,
             restart: wire.restart,

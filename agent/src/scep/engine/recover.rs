@@ -53,10 +53,15 @@ impl Engine {
                 }
             }));
         } else if let Some(underway) = underway.filter(|_| self.timers) {
-            if self.rules.settings.timer {
+            // The settings may have changed just before the crash.
+            let mut wanted = self.rules.settings.clone();
+            wanted
+                .ipsec_destination
+                .clone_from(&underway.terms.settings.ipsec_destination);
+            if wanted.timer && wanted == underway.terms.settings {
                 self.spawn(Job::again(underway));
             } else {
-                let why = ErrorDetail::Device("interrupted by a restart".to_owned());
+                let why = ErrorDetail::Device("the settings have changed".to_owned());
                 book.note(|ledger| ledger.fail(underway.attempt, why, now));
                 book.sweep();
             }

@@ -40,6 +40,8 @@ pub(super) struct LedgerFile {
     finishing: Option<FinishingFile>,
     #[prost(bool, tag = "12")]
     restart: bool,
+    #[prost(uint64, tag = "13")]
+    spared: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -134,6 +136,7 @@ impl From<&Ledger> for LedgerFile {
                 restart: finishing.restart,
             }),
             restart: ledger.restart,
+            spared: ledger.spared,
         }
     }
 }
@@ -166,6 +169,7 @@ impl TryFrom<LedgerFile> for Ledger {
             underway: file.underway.map(Underway::try_from).transpose()?,
             finishing: file.finishing.map(Finishing::try_from).transpose()?,
             restart: file.restart,
+            spared: file.spared,
         })
     }
 }

@@ -4,6 +4,7 @@ use convoy_scep::{certificate::Certificate, key::RsaKey};
 use convoy_shared::settings::KeyUse;
 
 use super::*;
+use crate::scep::batch;
 
 /// The certificate of a location, if it is about the key beside it.
 fn pair(files: &(PathBuf, PathBuf)) -> Certificate {
@@ -81,6 +82,59 @@ async fn whatever_is_cut_off_is_finished_or_forgotten() {
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn an_import_that_was_cut_off_is_finished_whole() {
+    let mut device = Device::new().await;
+    let own = "[device]\nserial = \"S1\"\n";
+    let text = format!(
+        "{own}[scep]\nserver = {:?}\ntimer = true\ncommon_name = \"{{serial}}\"\n",
+        device.server.url
+    );
+    let dir = device.fleet.dir.clone();
+    let import = batch::read(&dir, &device.configuration(), &text).expect("right");
+    let store = Store::open(&dir).expect("a store");
+    store.fuse.set(Some(0));
+    import.stage(&store).expect_err("a full disk");
+    device.kill().await;
+    device.start(None);
+    assert!(!device.configuration().exists());
+    store.fuse.set(None);
+    import.stage(&store).expect("decided");
+    // Cut off between the first file and the second.
+    super::super::store::replace(&device.configuration(), own.as_bytes()).expect("written");
+    device.kill().await;
+    device.start(None);
+    let RequestState::Successful(certificate) = device.succeeded(1).await.state else {
+        unreachable!()
+    };
+    assert_eq!(certificate.subject, "CN=S1");
+    assert_eq!(
+        std::fs::read_to_string(device.configuration()).expect("there"),
+        own
+    );
+    assert!(!device.has("import") && device.has("settings.toml"));
+}
+
+#[tokio::test]
+async fn a_damaged_list_is_begun_anew_without_using_a_number_again() {
+    let mut device = Device::new().await;
+    device.obey(device.settings()).await;
+    device.succeeded(1).await;
+    device.kill().await;
+    std::fs::write(device.fleet.dir.file("scep/ledger"), b"torn").expect("written");
+    device.start(None);
+    drop(device.scep().connect(1));
+    device
+        .obey(ScepSettings {
+            polls: 7,
+            ..device.settings()
+        })
+        .await;
+    let record = device.record_after(0).await;
+    assert_eq!(record.attempt, 2);
+    assert!(device.has("ledger.damaged") && device.has("key-1.pem"));
 }
 
 impl Device {

@@ -90,11 +90,11 @@ pub(super) fn between(present: &Present, wanted: &Batch) -> Vec<Difference> {
     }
     for id in clients(now, wanted) {
         let of = |batch: &Batch| batch.clients.get(id).map(|member| member.patch.clone());
-        let changes = values::set(&of(now).unwrap_or_default(), &of(wanted).unwrap_or_default());
-        let name = present
-            .roster
-            .get(id)
-            .map_or("", |host| host.name.as_str());
+        let changes = values::set(
+            &of(now).unwrap_or_default(),
+            &of(wanted).unwrap_or_default(),
+        );
+        let name = present.roster.get(id).map_or("", |host| host.name.as_str());
         add(&file::client(id), name, changes);
     }
     let missing = |names: Vec<&String>, table: fn(&str) -> String, there: &dyn Fn(&str) -> bool| {

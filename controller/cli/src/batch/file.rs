@@ -64,10 +64,7 @@ pub(crate) fn of_profile(profile: &Profile) -> Vec<(&'static str, Value)> {
     let list = |list: &[String]| Value::Array(list.iter().cloned().map(Value::String).collect());
     vec![
         ("lifetime", Value::String(profile.lifetime.to_string())),
-        (
-            "extended_key_usages",
-            list(&profile.extended_key_usages),
-        ),
+        ("extended_key_usages", list(&profile.extended_key_usages)),
         (
             "subject_alt_name_kinds",
             list(&profile.subject_alt_name_kinds),

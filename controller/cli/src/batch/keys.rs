@@ -140,7 +140,10 @@ mod tests {
                 .unwrap();
             assert!(!of.contains(&format!("{key}: {key}")), "{of}");
         }
-        assert!(problems[4].contains("There are server, port"), "{problems:#?}");
+        assert!(
+            problems[4].contains("There are server, port"),
+            "{problems:#?}"
+        );
     }
 
     #[test]
@@ -158,7 +161,13 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, apart) in [("", "", 0), ("abc", "abc", 0), ("port", "prt", 1), ("kitten", "sitting", 3), ("", "ab", 2)] {
+        for (a, b, apart) in [
+            ("", "", 0),
+            ("abc", "abc", 0),
+            ("port", "prt", 1),
+            ("kitten", "sitting", 3),
+            ("", "ab", 2),
+        ] {
             assert_eq!(distance(a, b), apart, "{a} {b}");
             assert_eq!(distance(b, a), apart, "{b} {a}");
         }

@@ -21,7 +21,7 @@ pub(super) enum Step {
     Approve(Approval),
     Set {
         audience: Audience,
-        patch: ScepPatch,
+        patch: Box<ScepPatch>,
         /// Forget what was set before.
         reset: bool,
     },
@@ -38,7 +38,11 @@ impl fmt::Display for Step {
                 patch,
                 reset: false,
             } if patch.fields() == ["timer"] => {
-                let on = if patch.timer == Some(true) { "on" } else { "off" };
+                let on = if patch.timer == Some(true) {
+                    "on"
+                } else {
+                    "off"
+                };
                 write!(f, "turn the timer of {} {on}", audience.name())
             }
             Self::Set { audience, .. } => write!(f, "set the settings of {}", audience.name()),
@@ -158,7 +162,9 @@ impl<'a> Fleet<'a> {
             let host = self.present.roster.get(id)?;
             let of = |batch: &Batch| {
                 let member = batch.clients.get(id);
-                member.map(|member| member.patch.clone()).unwrap_or_default()
+                member
+                    .map(|member| member.patch.clone())
+                    .unwrap_or_default()
             };
             let (now, then) = (of(&self.present.batch), of(self.wanted));
             let default = ScepSettings::default();
@@ -274,10 +280,10 @@ fn off() -> ScepPatch {
 fn timer(audience: &Audience, on: bool) -> Step {
     Step::Set {
         audience: audience.clone(),
-        patch: ScepPatch {
+        patch: Box::new(ScepPatch {
             timer: Some(on),
             ..ScepPatch::default()
-        },
+        }),
         reset: false,
     }
 }
@@ -285,7 +291,7 @@ fn timer(audience: &Audience, on: bool) -> Step {
 fn whole(audience: &Audience, patch: &ScepPatch) -> Step {
     Step::Set {
         audience: audience.clone(),
-        patch: patch.clone(),
+        patch: Box::new(patch.clone()),
         reset: true,
     }
 }

@@ -61,12 +61,4 @@ impl Audience {
             Self::Client(client) => format!("client {}", plain(client)),
         }
     }
-
-    /// The option that names it.
-    pub(crate) fn option(&self) -> String {
-        match self {
-            Self::Group(group) => format!("--group {}", plain(group)),
-            Self::Client(client) => format!("--client {}", plain(client)),
-        }
-    }
 }

@@ -168,7 +168,7 @@ pub(crate) async fn approve(
     match session.format {
         Format::Json => screen.json(&serde_json::json!({ "approval": approval })),
         Format::Text => {
-            screen.note(&match approval.value() {
+            screen.note(match approval.value() {
                 v1::ScepApproval::Manual => "Requests wait for an operator from now on; see `convoy scep requests list`",
                 v1::ScepApproval::Automatic | v1::ScepApproval::Unspecified => {
                     "Requests with a valid challenge are granted at once from now on. Those that wait go on waiting; see `convoy scep requests list`"
@@ -221,9 +221,7 @@ fn write(
     der: bool,
 ) -> Result<(), Failure> {
     match (session.format, der) {
-        (Format::Json, _) => {
-            screen.json(&serde_json::json!({ "pem": pem::armored(label, bytes) }))
-        }
+        (Format::Json, _) => screen.json(&serde_json::json!({ "pem": pem::armored(label, bytes) })),
         (Format::Text, true) if screen.terminal => Err(Failure::Usage(
             "DER is not for a terminal. Send it to a file with > F, or leave --der out".to_owned(),
         )),
@@ -243,9 +241,15 @@ fn shown(server: &Server) -> String {
         ("Approval", server.approval.to_string()),
         (
             "Certificates",
-            format!("{} issued, {} of them revoked", server.issued, server.revoked),
+            format!(
+                "{} issued, {} of them revoked",
+                server.issued, server.revoked
+            ),
         ),
-        ("Requests", format!("{} waiting for approval", server.waiting)),
+        (
+            "Requests",
+            format!("{} waiting for approval", server.waiting),
+        ),
     ]);
     if server.authorities.is_empty() {
         return format!("{facts}\n\nThere is no CA yet");

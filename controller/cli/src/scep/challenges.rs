@@ -169,9 +169,7 @@ async fn create(
     let not_before = match command.not_before {
         None => None,
         Some(until) => Some(until.instant(clock::now()).ok_or_else(|| {
-            Failure::Usage(
-                "--not-before is beyond the calendar. Give an earlier time".to_owned(),
-            )
+            Failure::Usage("--not-before is beyond the calendar. Give an earlier time".to_owned())
         })?),
     };
     let own = match &command.static_file {

@@ -57,16 +57,19 @@ fn number(sum: f64) -> String {
 
 /// When each stretch begins, as short as tells them apart.
 fn labels(first: Timestamp, stretch: SignedDuration, count: usize) -> Vec<String> {
-    let starts: Vec<Timestamp> = std::iter::successors(Some(first), |start| {
-        start.checked_add(stretch).ok()
-    })
-    .take(count)
-    .collect();
+    let starts: Vec<Timestamp> =
+        std::iter::successors(Some(first), |start| start.checked_add(stretch).ok())
+            .take(count)
+            .collect();
     let day = |instant: &Timestamp| instant.strftime("%Y-%m-%d").to_string();
     let one_day = starts.first().map(day) == starts.last().map(day);
     let whole_minutes =
         stretch.as_secs() % 60 == 0 && first.as_second() % 60 == 0 && stretch.subsec_nanos() == 0;
-    let format = match (one_day, whole_minutes, stretch < SignedDuration::from_secs(1)) {
+    let format = match (
+        one_day,
+        whole_minutes,
+        stretch < SignedDuration::from_secs(1),
+    ) {
         (true, _, true) => "%H:%M:%S%.3f",
         (true, _, false) => "%H:%M:%S",
         (false, true, _) => "%Y-%m-%d %H:%M",
@@ -89,7 +92,9 @@ mod tests {
         let text = bars(first, SignedDuration::from_mins(10), &requests);
         assert_eq!(text.lines().count(), 31, "{text}");
         assert!(
-            text.starts_with("  2026-08-01 22:00 |##################################################"),
+            text.starts_with(
+                "  2026-08-01 22:00 |##################################################"
+            ),
             "{text}"
         );
         assert!(text.contains("\n  2026-08-01 22:40 |#"), "{text}");
@@ -113,6 +118,9 @@ mod tests {
                 "  (requests in each 100ms)"
             ]
         );
-        assert_eq!(bars(first, SignedDuration::ZERO, &[]), "  (requests in each 0s)");
+        assert_eq!(
+            bars(first, SignedDuration::ZERO, &[]),
+            "  (requests in each 0s)"
+        );
     }
 }

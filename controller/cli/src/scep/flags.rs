@@ -117,7 +117,7 @@ pub(crate) struct KeyFlags {
     /// Key name, easy to find in the list; 1 to 64 characters; {hostname}, {fqdn}, {ip} and {serial} are filled in, here and below
     #[arg(long, value_name = "NAME")]
     key_name: Option<String>,
-    /// Hash of the signature: SHA-1, SHA-256, SHA-384 or SHA-512
+    /// Hash of the signature: SHA-256, SHA-384 or SHA-512
     #[arg(long, value_name = "HASH")]
     signature_algorithm: Option<SignatureHash>,
     /// Bits of the RSA key: 2048, 3072 or 4096

@@ -83,7 +83,10 @@ pub(crate) async fn run(
                     page_size: 1_000,
                     page_token,
                 };
-                let answer = service.list_issued_certificates(request).await?.into_inner();
+                let answer = service
+                    .list_issued_certificates(request)
+                    .await?
+                    .into_inner();
                 Ok((answer.certificates, answer.next_page_token))
             })
             .await?;

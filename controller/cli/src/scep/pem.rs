@@ -22,7 +22,8 @@ pub(crate) fn armored(label: &str, der: &[u8]) -> String {
 
 /// DER of the one certificate in these bytes, PEM or DER; else what is wrong, going on after the file's name.
 pub(crate) fn certificate(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
-    const NONE: &str = "has no certificate, neither PEM (-----BEGIN CERTIFICATE-----) nor DER. Check the path";
+    const NONE: &str =
+        "has no certificate, neither PEM (-----BEGIN CERTIFICATE-----) nor DER. Check the path";
     if is_der(bytes) {
         return Ok(bytes.to_vec());
     }
@@ -66,7 +67,10 @@ mod tests {
     #[test]
     fn a_certificate_is_the_same_in_pem_and_der() {
         let pem = armored("CERTIFICATE", &der());
-        assert!(pem.starts_with("-----BEGIN CERTIFICATE-----\nMIGQ"), "{pem}");
+        assert!(
+            pem.starts_with("-----BEGIN CERTIFICATE-----\nMIGQ"),
+            "{pem}"
+        );
         assert!(pem.lines().all(|line| line.len() <= 64), "{pem}");
         let commented = format!("subject=CN = ca\n{}\n", pem.replace('\n', "\r\n"));
         for given in [der(), pem.into_bytes(), commented.into_bytes()] {

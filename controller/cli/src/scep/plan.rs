@@ -27,7 +27,7 @@ pub(super) struct Load {
     pub(super) last: Timestamp,
     pub(super) peak_per_second: u32,
     pub(super) capacity: String,
-    #[serde(serialize_with = "seconds")]
+    #[serde(rename = "step_seconds", serialize_with = "seconds")]
     pub(super) step: SignedDuration,
     pub(super) requests: Vec<f64>,
 }
@@ -38,10 +38,7 @@ struct Planned {
     warnings: Vec<String>,
 }
 
-fn seconds<S: serde::Serializer>(
-    step: &SignedDuration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn seconds<S: serde::Serializer>(step: &SignedDuration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(step.as_secs_f64())
 }
 

@@ -151,11 +151,7 @@ fn changed(profiles: &[Named], command: SetProfile) -> Result<Named, Failure> {
         command.san_kinds,
         command.no_san_kind,
     );
-    replace(
-        &mut profile.subject_alt_names,
-        command.sans,
-        command.no_san,
-    );
+    replace(&mut profile.subject_alt_names, command.sans, command.no_san);
     Ok(Named {
         name: command.name,
         profile,

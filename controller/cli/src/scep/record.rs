@@ -151,7 +151,10 @@ impl Status {
         if !self.details.is_empty() {
             return self.details.clone();
         }
-        let obtained = self.record.as_ref().and_then(|record| record.certificate.as_ref());
+        let obtained = self
+            .record
+            .as_ref()
+            .and_then(|record| record.certificate.as_ref());
         match (obtained, self.next_request) {
             (Some(obtained), Some(next)) => format!(
                 "issued {}, next request {}",

@@ -193,7 +193,11 @@ async fn follow(
             let Some(ours) = ours else {
                 continue;
             };
-            if ours.record.as_ref().is_some_and(super::record::Record::is_final) {
+            if ours
+                .record
+                .as_ref()
+                .is_some_and(super::record::Record::is_final)
+            {
                 return Ok(ours);
             }
             let line = ours.line();

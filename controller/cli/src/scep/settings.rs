@@ -185,7 +185,16 @@ async fn set(session: &Session, screen: &mut Screen<'_>, command: Set) -> Result
         say(session, screen, &changed)?;
     }
     for (secret, ndes) in secrets {
-        store(session, screen, &channel, &audience, &secret, ndes, command.dry_run).await?;
+        store(
+            session,
+            screen,
+            &channel,
+            &audience,
+            &secret,
+            ndes,
+            command.dry_run,
+        )
+        .await?;
     }
     if session.format == Format::Json {
         say(session, screen, &changed)?;

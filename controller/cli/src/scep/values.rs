@@ -43,7 +43,6 @@ impl fmt::Display for Change {
     }
 }
 
-
 /// What differs in effect.
 pub(crate) fn between(from: &ScepSettings, to: &ScepSettings) -> Vec<Change> {
     let differs = ScepPatch::between(from, to).fields();
@@ -74,7 +73,11 @@ pub(crate) fn set(from: &ScepPatch, to: &ScepPatch) -> Vec<Change> {
 /// All settings of an answer.
 pub(crate) fn effective(wire: Option<v1::ScepSettings>) -> Result<ScepSettings, Unreadable> {
     let wire = wire.ok_or_else(|| Unreadable::new("has no effective settings".to_owned()))?;
-    scep::read_settings(wire).map_err(|error| Unreadable::new(format!("has settings that this program does not know: {error}")))
+    scep::read_settings(wire).map_err(|error| {
+        Unreadable::new(format!(
+            "has settings that this program does not know: {error}"
+        ))
+    })
 }
 
 /// Those settings of an answer that were set.
@@ -124,7 +127,10 @@ mod tests {
             &read("polls = 2\nport = 80"),
         );
         let text: Vec<String> = changes.iter().map(ToString::to_string).collect();
-        assert_eq!(text, ["+ port = 80", "~ polls = 1 -> 2", "- restart = true"]);
+        assert_eq!(
+            text,
+            ["+ port = 80", "~ polls = 1 -> 2", "- restart = true"]
+        );
         assert_eq!(
             serde_json::to_string(&changes[0]).unwrap(),
             r#"{"setting":"port","now":null,"then":80}"#

@@ -49,11 +49,11 @@ pub(crate) async fn watch(
     let mut heard = false;
     let mut outage: Option<(Instant, std::time::Duration)> = None;
     loop {
-        let failure = match follow(session, screen, &group, &mut view, &mut heard, &mut outage).await
-        {
-            Ok(()) => return Ok(()),
-            Err(failure) => failure,
-        };
+        let failure =
+            match follow(session, screen, &group, &mut view, &mut heard, &mut outage).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => failure,
+            };
         // What never was there cannot come back.
         if !heard || !failure.may_pass() {
             view.clear();
@@ -264,7 +264,10 @@ mod tests {
         assert!(!text.contains("pc-9 "), "{text}");
         let (first, last) = (text.find("pc-10 ").unwrap(), text.find("pc-39 ").unwrap());
         assert!(first < last);
-        assert!(text.ends_with("… and 10 more, unchanged for longer"), "{text}");
+        assert!(
+            text.ends_with("… and 10 more, unchanged for longer"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub struct Asked {
     pub kind: Kind,
     /// Subject, a Name in DER.
     pub subject: Vec<u8>,
-    /// Common name, or empty.
-    pub common_name: String,
+    /// Common names, in order; most subjects have one.
+    pub common_names: Vec<String>,
     /// Subject alternative names, "dns:…", "ip:…", "uri:…".
     pub sans: Vec<String>,
     /// SHA-256 of the public key's SubjectPublicKeyInfo.
@@ -273,11 +273,13 @@ pub(super) enum Earlier<'a> {
 }
 
 fn admits_names(binding: &Binding, asked: &Asked) -> Result<(), IssuanceRefusal> {
-    if !binding.common_name.eq_ignore_ascii_case(&asked.common_name) {
-        return Err(IssuanceRefusal::Binding(format!(
-            "CN={}",
-            asked.common_name
-        )));
+    // Of several, one peer believes the first and another the last.
+    let wanted = &binding.common_name;
+    let is_wanted = |name: &String| name.eq_ignore_ascii_case(wanted);
+    let lacks_it = !wanted.is_empty() && asked.common_names.is_empty();
+    if lacks_it || !asked.common_names.iter().all(is_wanted) {
+        let names = asked.common_names.join(",CN=");
+        return Err(IssuanceRefusal::Binding(format!("CN={names}")));
     }
     among(asked.sans.iter(), &binding.sans)
 }

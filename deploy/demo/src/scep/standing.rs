@@ -30,6 +30,7 @@ struct Certificate {
     serial: String,
 }
 
+const TO_BE_PROCESSED: &str = "To Be Processed";
 const PROCESSING: &str = "Processing...";
 const ERROR: &str = "Error";
 const SUCCESSFUL: &str = "Successful";
@@ -47,6 +48,7 @@ pub(crate) struct Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) of: u16,
+    pub(crate) to_be_processed: u16,
     pub(crate) processing: u16,
     pub(crate) error: u16,
     pub(crate) successful: u16,
@@ -98,7 +100,8 @@ impl Device {
                 .iter()
                 .any(|one| one.client == self.client && one.serial == held.serial)
         });
-        (!recorded).then(|| "Successful, with a certificate that the CA has no record of".to_owned())
+        (!recorded)
+            .then(|| "Successful, with a certificate that the CA has no record of".to_owned())
     }
 }
 
@@ -135,6 +138,7 @@ impl Standing {
         };
         Counts {
             of: self.of,
+            to_be_processed: with(TO_BE_PROCESSED),
             processing: with(PROCESSING),
             error: with(ERROR),
             successful: with(SUCCESSFUL),
@@ -191,12 +195,21 @@ impl fmt::Display for Standing {
     }
 }
 
+/// Those who are done in any case, and who is not if there is anybody.
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, status) in [
+            (self.to_be_processed, TO_BE_PROCESSED),
+            (self.processing, PROCESSING),
+        ] {
+            if number > 0 {
+                write!(f, "{number} {status}, ")?;
+            }
+        }
         write!(
             f,
-            "{} {PROCESSING}, {} {SUCCESSFUL}, {} {ERROR}, of {}",
-            self.processing, self.successful, self.error, self.of
+            "{} {SUCCESSFUL}, {} {ERROR}, of {}",
+            self.successful, self.error, self.of
         )
     }
 }
@@ -224,11 +237,7 @@ pub(crate) mod examples {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::load::examples::issued,
-        examples::device,
-        *,
-    };
+    use super::{super::load::examples::issued, examples::device, *};
 
     #[test]
     fn devices_are_counted_by_status_and_those_not_settled_are_named() {
@@ -237,7 +246,7 @@ mod tests {
         assert_eq!(standing.waiting(), "");
         for (name, status) in [
             ("agent-004", ""),
-            ("agent-003", "To Be Processed"),
+            ("agent-003", TO_BE_PROCESSED),
             ("agent-002", PROCESSING),
             ("agent-001", SUCCESSFUL),
         ] {
@@ -247,6 +256,7 @@ mod tests {
             standing.counts(),
             Counts {
                 of: 4,
+                to_be_processed: 1,
                 processing: 1,
                 error: 0,
                 successful: 1
@@ -254,24 +264,28 @@ mod tests {
         );
         assert_eq!(
             standing.counts().to_string(),
-            "1 Processing..., 1 Successful, 0 Error, of 4"
+            "1 To Be Processed, 1 Processing..., 1 Successful, 0 Error, of 4"
         );
         assert_eq!(
             standing.to_string(),
-            "the certificate requests: 1 Processing..., 1 Successful, 0 Error, of 4; waiting for agent-002, agent-003, agent-004"
+            "the certificate requests: 1 To Be Processed, 1 Processing..., 1 Successful, 0 Error, of 4; waiting for agent-002, agent-003, agent-004"
         );
         for name in ["agent-002", "agent-003", "agent-004"] {
             standing.hear(device(name, ERROR, "Deferred"));
         }
         assert!(standing.is_settled());
-        assert_eq!(standing.counts().error, 3);
+        assert_eq!(standing.counts().to_string(), "1 Successful, 3 Error, of 4");
         assert_eq!(standing.waiting(), "");
     }
 
     #[test]
     fn who_has_nothing_is_told_with_the_printers_words() {
         let mut standing = Standing::of(4);
-        standing.hear(device("agent-002", ERROR, "Communication Error (TOP ERROR)"));
+        standing.hear(device(
+            "agent-002",
+            ERROR,
+            "Communication Error (TOP ERROR)",
+        ));
         standing.hear(device("agent-001", "", ""));
         standing.hear(device("agent-003", SUCCESSFUL, ""));
         let told = |issued: &[Issued]| -> Vec<String> {

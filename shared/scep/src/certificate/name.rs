@@ -72,15 +72,27 @@ pub(crate) fn check(name: &[u8]) -> Result<(), Malformed> {
     parts(name).map(|_| ())
 }
 
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+
 /// The first common name (2.5.4.3).
 pub(crate) fn common_name(name: &[u8]) -> Option<String> {
-    const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
     parts(name)
         .ok()?
         .iter()
         .flatten()
         .find(|part| part.oid == COMMON_NAME)?
         .text()
+}
+
+/// All common names, in order; one that is no text is empty.
+pub(crate) fn common_names(name: &[u8]) -> Vec<String> {
+    parts(name)
+        .unwrap_or_default()
+        .iter()
+        .flatten()
+        .filter(|part| part.oid == COMMON_NAME)
+        .map(|part| part.text().unwrap_or_default())
+        .collect()
 }
 
 /// The name in the form of RFC 4514, `CN=host,O=Example`, most specific part first; control characters are escaped as well.

@@ -1,3 +1,5 @@
+//! The client's side against a server that is played by hand.
+
 use super::*;
 use crate::cms;
 use crate::fixture::{

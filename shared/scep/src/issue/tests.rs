@@ -1,3 +1,5 @@
+//! Certificates and lists, read back as others would.
+
 use der::Decode;
 
 use super::*;
@@ -210,46 +212,4 @@ fn a_list_has_its_number_and_its_reasons() {
         ca.crl(bad, 1, now(), now() + days(7)),
         Err(IssueError::Serial)
     ));
-}
-
-/// Writes what OpenSSL is to be asked about; `CONVOY_SCEP_OUT` names the directory.
-#[test]
-#[ignore = "for a look with another program"]
-fn write_examples() {
-    let Some(out) = std::env::var_os("CONVOY_SCEP_OUT").map(std::path::PathBuf::from) else {
-        return;
-    };
-    let ca = authority();
-    let subject = subject();
-    let sans = [
-        SubjectAltName::Dns("p1.example.org".to_owned()),
-        SubjectAltName::Ip("192.0.2.7".parse().unwrap()),
-        SubjectAltName::Uri("ipps://p1.example.org/".to_owned()),
-    ];
-    let own = key(1);
-    let purposes = ["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"].map(ObjectIdentifier::new_unwrap);
-    let leaf = Leaf {
-        sans: &sans,
-        extended_key_usage: &purposes,
-        crl_url: Some("http://ca.example.org/crl"),
-        spki: own.spki(),
-        ..leaf(&subject, &[], &[0x42])
-    };
-    let revoked = [Revoked {
-        serial: &[0x43],
-        at: now(),
-        reason: CrlReason::KeyCompromise,
-    }];
-    std::fs::write(out.join("ca.pem"), ca.certificate.to_pem()).unwrap();
-    std::fs::write(out.join("leaf.pem"), ca.issue(&leaf).unwrap().to_pem()).unwrap();
-    std::fs::write(
-        out.join("list.der"),
-        ca.crl(revoked, 7, now(), now() + days(7)).unwrap(),
-    )
-    .unwrap();
-    std::fs::write(
-        out.join("request.der"),
-        request().sign(&key(1)).unwrap().to_der(),
-    )
-    .unwrap();
 }

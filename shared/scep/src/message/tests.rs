@@ -1,3 +1,5 @@
+//! Attributes of pkiMessages: what must be there, once, and of its type.
+
 use super::*;
 use crate::fixture::{authority, key};
 

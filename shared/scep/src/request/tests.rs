@@ -1,3 +1,5 @@
+//! Certification requests, made and read back, and those that must not be read.
+
 use super::*;
 use crate::fixture::{days, key, now, request};
 

@@ -1,3 +1,5 @@
+//! The server's side, attacked: what holds is received, and everything else is refused with its reason.
+
 use super::*;
 use crate::certificate::SubjectAltName;
 use crate::cms::{self, Signer};

@@ -101,7 +101,7 @@ fn a_bound_challenge_is_for_its_names_alone() {
         });
     });
     let with = |common_name: &str, sans: &[&str]| Asked {
-        common_name: common_name.to_owned(),
+        common_names: words(&[common_name]),
         sans: words(sans),
         ..asks("k", "s")
     };
@@ -126,6 +126,17 @@ fn a_bound_challenge_is_for_its_names_alone() {
     for bad in ["p2", "p1 ", ""] {
         let refused = Err(IssuanceRefusal::Binding(format!("CN={bad}")));
         assert_eq!(world.judge(&with(bad, &[])), refused);
+    }
+    for several in [&[][..], &["p1", "p2"], &["p2", "p1"], &["p1", ""]] {
+        let refused = Err(IssuanceRefusal::Binding(format!(
+            "CN={}",
+            several.join(",CN=")
+        )));
+        let asked = Asked {
+            common_names: words(several),
+            ..with("p1", &[])
+        };
+        assert_eq!(world.judge(&asked), refused);
     }
 }
 
