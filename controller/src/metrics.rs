@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use crate::{
     clock,
     keeper::Keeper,
-    scep::{Scep, device::ByResult},
+    scep::{Counts, Scep, device::ByResult},
     sessions::Sessions,
 };
 
@@ -76,6 +76,7 @@ async fn metrics(State(source): State<Source>) -> impl IntoResponse {
         &source.keeper.read(),
         source.sessions.clients().len(),
         &source.scep.devices.ended,
+        &source.scep.counts,
         clock::now(),
         &mut text,
     );
@@ -114,6 +115,7 @@ fn render(
     fleet: &Fleet,
     sessions: u64,
     ended: &Family<ByResult, Counter>,
+    counts: &Counts,
     now: Timestamp,
     text: &mut String,
 ) -> fmt::Result {
@@ -208,6 +210,15 @@ fn render(
         "Clients' certificate requests that have ended since the controller began, by how they did",
         ended.clone(),
     );
+    let messages = Family::<ByResult, Counter>::default();
+    for (result, count) in counts.all() {
+        messages.get_or_create(&ByResult { result }).inc_by(count);
+    }
+    registry.register(
+        "scep_messages",
+        "Messages that the built-in SCEP server has answered since the controller began, by how",
+        messages,
+    );
     encode(text, &registry)
 }
 
@@ -265,6 +276,7 @@ mod tests {
             &Fleet::default(),
             3,
             &ended,
+            &Counts::default(),
             Timestamp::UNIX_EPOCH,
             &mut text,
         )
@@ -278,6 +290,7 @@ mod tests {
         for line in [
             "convoy_scep_requests_total{result=\"successful\"} 0\n",
             "convoy_scep_devices{status=\"none\"} 0\n",
+            "convoy_scep_messages_total{result=\"issued\"} 0\n",
         ] {
             assert!(text.contains(line), "{text}");
         }

@@ -15,6 +15,8 @@ use tempfile::TempDir;
 
 /// The program that becomes each of the shipped ones.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_convoy-exec");
+/// The option that has the controller serve SCEP.
+const SCEP_ADDR: &str = "--scep-addr";
 /// What has not happened by then will not: generous, because the machine is shared.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -173,9 +175,33 @@ impl Fleet {
                 Some(("agents", address)) => address.clone_into(&mut self.agents_addr),
                 Some(("api", address)) => address.clone_into(&mut self.api_addr),
                 Some(("metrics", _)) => {}
+                Some(("scep", address)) => self.keep_scep_addr(address),
                 other => panic!("{other:?} in the addresses"),
             }
         }
+    }
+
+    /// A controller that serves SCEP too, with more options.
+    pub(crate) fn serving_scep(options: &[&str]) -> Self {
+        Self::start_with(&[&[SCEP_ADDR, "127.0.0.1:0"], options].concat())
+    }
+
+    /// Where SCEP is served, also after the next start.
+    pub(crate) fn scep_addr(&self) -> SocketAddr {
+        let mut options = self.options.iter().skip_while(|name| *name != SCEP_ADDR);
+        let address = options.nth(1).expect("a controller that serves SCEP");
+        address.parse().expect("an address")
+    }
+
+    fn keep_scep_addr(&mut self, address: &str) {
+        let options = self.options.iter_mut();
+        let mut options = options.skip_while(|name| *name != SCEP_ADDR);
+        address.clone_into(options.nth(1).expect("a controller that serves SCEP"));
+    }
+
+    /// The options of the next start, in place of those so far.
+    pub(crate) fn set_options(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|option| (*option).to_owned()).collect();
     }
 
     /// Waits until the controller stands at its failpoint.

@@ -64,7 +64,8 @@ struct Page {
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByResult {
-    result: &'static str,
+    /// In one word.
+    pub result: &'static str,
 }
 
 impl Default for Devices {
