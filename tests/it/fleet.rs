@@ -369,6 +369,11 @@ impl Fleet {
         }
     }
 
+    /// The process of an agent.
+    pub(crate) fn pid(&self, name: &str) -> u32 {
+        self.agents.get(name).expect("a running agent").id()
+    }
+
     /// `kill -9` of an agent.
     pub(crate) fn kill(&mut self, name: &str) {
         let mut child = self.agents.remove(name).expect("a running agent");

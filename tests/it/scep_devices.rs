@@ -52,7 +52,6 @@ fn settings_reach_devices_and_stand_still_while_the_timer_is_on() {
         ["--timeout", "9s"].as_slice(),
         &["--server", "none"],
         &["--client", "two", "--port", "1"],
-        &["--reset"],
     ] {
         let said = fleet
             .convoy(&[&["scep", "settings", "set"], change].concat())
@@ -119,7 +118,7 @@ fn of_a_request_by_hand_nothing_stays_but_its_result() {
     std::fs::remove_file(&file).expect("removed");
     assert_eq!(fleet.files_with(secret), Vec::<String>::new());
     fleet.await_scep("one", "Successful");
-    assert_eq!(fleet.files_with("web-of-2026"), ["a-one/scep/ledger", "d/convoy.redb"]);
+    assert_eq!(fleet.files_with("web-of-2026"), ["a-one/scep/ledger", "d/journal.redb"]);
 
     // And at the device itself it is the same: with its address there is no warning, and with a wrong challenge no certificate.
     let file = fleet.secret_file("challenge", secret);

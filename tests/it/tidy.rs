@@ -72,12 +72,7 @@ fn arrows_point_down() {
         ("controller/cli", &["convoy-proto", "convoy-shared"]),
         (
             "deploy/demo",
-            &[
-                "convoy-agent",
-                "convoy-cli",
-                "convoy-controller",
-                "convoy-proto",
-            ],
+            &["convoy-agent", "convoy-cli", "convoy-controller"],
         ),
         ("tests/load", &["convoy-scep"]),
         (
