@@ -18,7 +18,10 @@ fn settings_reach_devices_and_stand_still_while_the_timer_is_on() {
     // Given settings for a group, and others for one of its devices,
     let peer = Peer::start();
     let mut fleet = Fleet::with_agents(&["one", "two"]);
-    fleet.scep_at(&peer.url("desk"), &["--key-name", "lobby", "--organization", "Example"]);
+    fleet.scep_at(
+        &peer.url("desk"),
+        &["--key-name", "lobby", "--organization", "Example"],
+    );
     fleet.scep_set(&["--client", "two", "--key-name", "cellar", "--port", "8443"]);
 
     // then each device has its own, and shows them;
@@ -34,6 +37,11 @@ fn settings_reach_devices_and_stand_still_while_the_timer_is_on() {
         }
         let shown = fleet.json(&["scep", "settings", "show", "--client", name]);
         assert_eq!(shown["effective"]["key_name"], key_name, "{shown}");
+        // What it supports, it reports.
+        let supports = fleet.scep(name)["supports"].to_string();
+        for word in ["RSA-2048", "RSA-4096", "SHA-256", "SHA-512"] {
+            assert!(supports.contains(word), "{supports}");
+        }
     }
 
     // and when the timer is on, then both show when the request is due, that cannot be changed, and nobody requests by hand,
@@ -45,7 +53,10 @@ fn settings_reach_devices_and_stand_still_while_the_timer_is_on() {
         });
         assert_eq!(shown["next_request"], FAR, "{shown}");
         let text = fleet.at_device(name, &["scep", "status"]).stdout;
-        assert!(text.contains(&format!("Next Request Date/Time: {FAR}")), "{text}");
+        assert!(
+            text.contains(&format!("Next Request Date/Time: {FAR}")),
+            "{text}"
+        );
     }
     let before = fleet.json(&["scep", "settings", "show"]);
     for change in [
@@ -62,7 +73,10 @@ fn settings_reach_devices_and_stand_still_while_the_timer_is_on() {
     }
     assert_eq!(fleet.json(&["scep", "settings", "show"]), before);
     let said = fleet.convoy(&["scep", "request", "one"]).failed(1);
-    assert!(said.contains("the auto-request timer of one is on"), "{said}");
+    assert!(
+        said.contains("the auto-request timer of one is on"),
+        "{said}"
+    );
     let said = fleet.at_device("one", &["scep", "request"]).failed(1);
     assert!(said.contains("the auto-request timer is on"), "{said}");
 
@@ -84,7 +98,10 @@ fn of_a_request_by_hand_nothing_stays_but_its_result() {
     let secret = "only-for-this-one-request";
     peer.wants("desk", secret);
     let mut fleet = Fleet::with_agents(&["one"]);
-    fleet.scep_at(&peer.url("desk"), &["--ca-fingerprint", &peer.fingerprint()]);
+    fleet.scep_at(
+        &peer.url("desk"),
+        &["--ca-fingerprint", &peer.fingerprint()],
+    );
     fleet.await_settings("one");
     let settings = |fleet: &Fleet| {
         let own = fleet.at_device("one", &["settings", "export"]).stdout;
@@ -96,16 +113,32 @@ fn of_a_request_by_hand_nothing_stays_but_its_result() {
     // when a certificate is requested by hand, by a name that is no address,
     let file = fleet.secret_file("challenge", secret);
     let by_hand = [
-        ["scep", "request", "one", "--wait", "--challenge-file", &file].as_slice(),
+        [
+            "scep",
+            "request",
+            "one",
+            "--wait",
+            "--challenge-file",
+            &file,
+        ]
+        .as_slice(),
         &["--key-name", "web-of-2026", "--organization", "Elsewhere"],
-        &["--common-name", "printer.example", "--signature-algorithm", "SHA-512"],
+        &[
+            "--common-name",
+            "printer.example",
+            "--signature-algorithm",
+            "SHA-512",
+        ],
     ]
     .concat();
     let said = fleet.convoy(&by_hand);
     assert_eq!(said.code, 0, "{said:?}");
 
     // then there is a warning for Windows, and the certificate is there;
-    assert!(said.stderr.contains("for IPPS printing from Windows"), "{said:?}");
+    assert!(
+        said.stderr.contains("for IPPS printing from Windows"),
+        "{said:?}"
+    );
     let seen = peer.seen("desk");
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].challenge.as_deref(), Some(secret));
@@ -118,11 +151,20 @@ fn of_a_request_by_hand_nothing_stays_but_its_result() {
     std::fs::remove_file(&file).expect("removed");
     assert_eq!(fleet.files_with(secret), Vec::<String>::new());
     fleet.await_scep("one", "Successful");
-    assert_eq!(fleet.files_with("web-of-2026"), ["a-one/scep/ledger", "d/journal.redb"]);
+    assert_eq!(
+        fleet.files_with("web-of-2026"),
+        ["a-one/scep/ledger", "d/journal.redb"]
+    );
 
     // And at the device itself it is the same: with its address there is no warning, and with a wrong challenge no certificate.
     let file = fleet.secret_file("challenge", secret);
-    let here = ["scep", "request", "--common-name", "127.0.0.1", "--challenge-file"];
+    let here = [
+        "scep",
+        "request",
+        "--common-name",
+        "127.0.0.1",
+        "--challenge-file",
+    ];
     let said = fleet.at_device("one", &[&here[..], &[&file]].concat());
     assert_eq!(said.code, 0, "{said:?}");
     assert!(!format!("{said:?}").contains("IPPS"), "{said:?}");
@@ -140,9 +182,24 @@ fn the_timer_requests_at_its_time_and_then_periodically() {
     let peer = Peer::start();
     let mut fleet = Fleet::with_agents(&["one", "two"]);
     fleet.scep_at(&peer.url("desk"), &[]);
-    fleet.scep_set(&["--client", "two", "--auto-adjust", "true", "--request-start", FAR]);
+    fleet.scep_set(&[
+        "--client",
+        "two",
+        "--auto-adjust",
+        "true",
+        "--request-start",
+        FAR,
+    ]);
     let start = soon(5);
-    fleet.ok(&["scep", "timer", "on", "--start", &start.to_string(), "--periodic", "1m"]);
+    fleet.ok(&[
+        "scep",
+        "timer",
+        "on",
+        "--start",
+        &start.to_string(),
+        "--periodic",
+        "1m",
+    ]);
 
     // then the adjusted one comes 1 to 600 seconds later,
     let far: Timestamp = FAR.parse().expect("a time");
@@ -164,7 +221,10 @@ fn the_timer_requests_at_its_time_and_then_periodically() {
     });
     assert_eq!(next, start + SignedDuration::from_mins(1));
     let text = fleet.at_device("one", &["scep", "status"]).stdout;
-    assert!(text.contains(&format!("Next Request Date/Time: {next}")), "{text}");
+    assert!(
+        text.contains(&format!("Next Request Date/Time: {next}")),
+        "{text}"
+    );
 }
 
 #[test]
@@ -213,7 +273,10 @@ fn a_renewal_is_signed_with_the_key_before() {
         (held.len() == 2 && held[0]["in_use"] == true).then_some(())
     });
     let seen = peer.seen("desk");
-    assert_eq!(peer.kinds("desk"), [MessageType::PkcsReq, MessageType::RenewalReq]);
+    assert_eq!(
+        peer.kinds("desk"),
+        [MessageType::PkcsReq, MessageType::RenewalReq]
+    );
     assert_eq!(seen[1].signer.fingerprint(), first.fingerprint());
     assert_ne!(peer.issued("desk")[1].spki(), first.spki());
 }
@@ -234,8 +297,17 @@ fn each_device_has_a_slot_of_its_own_as_planned() {
     let slots = ["--capacity", "5", "--request-start", &text];
     let plan = fleet.json(&[&["scep", "plan", "--group", "default"], &slots[..]].concat());
     let load = &plan["servers"][0];
-    assert_eq!((&load["devices"], &load["peak_per_second"]), (&10.into(), &5.into()), "{plan}");
+    assert_eq!(
+        (&load["devices"], &load["peak_per_second"]),
+        (&10.into(), &5.into()),
+        "{plan}"
+    );
     assert_eq!(load["url"], peer.url("desk"));
+    let requests = load["requests"].as_array().expect("a curve").iter();
+    assert_eq!(
+        requests.filter_map(serde_json::Value::as_f64).sum::<f64>(),
+        10.0
+    );
 
     // when it becomes so,
     fleet.scep_set(&slots);
@@ -254,7 +326,10 @@ fn each_device_has_a_slot_of_its_own_as_planned() {
     instants.sort();
     assert!(instants[0] >= start, "{instants:?}");
     for (one, sixth) in instants.iter().zip(&instants[5..]) {
-        assert!(sixth.duration_since(*one) >= SignedDuration::from_secs(1), "{instants:?}");
+        assert!(
+            sixth.duration_since(*one) >= SignedDuration::from_secs(1),
+            "{instants:?}"
+        );
     }
     assert_eq!(time(&load["first"]), instants[0], "{plan}");
     assert_eq!(time(&load["last"]), instants[9], "{plan}");
@@ -266,7 +341,10 @@ fn each_device_has_a_slot_of_its_own_as_planned() {
     let seen = peer.seen("desk");
     assert_eq!(seen.len(), names.len());
     for request in seen {
-        assert!(request.at >= due[request.common_name.as_str()], "{request:?}");
+        assert!(
+            request.at >= due[request.common_name.as_str()],
+            "{request:?}"
+        );
     }
 }
 
@@ -281,8 +359,14 @@ fn a_device_keeps_twenty_certificates_and_the_controller_more() {
     }
     let held = fleet.device_certificates("one");
     assert_eq!(held.len(), 20);
-    assert_eq!((&held[0]["key_name"], &held[19]["key_name"]), (&"key-22".into(), &"key-3".into()));
-    assert_eq!(fleet.device_requests("one").as_array().map(Vec::len), Some(20));
+    assert_eq!(
+        (&held[0]["key_name"], &held[19]["key_name"]),
+        (&"key-22".into(), &"key-3".into())
+    );
+    assert_eq!(
+        fleet.device_requests("one").as_array().map(Vec::len),
+        Some(20)
+    );
     let history = fleet.json(&["scep", "history", "one"]);
     let attempts: Vec<_> = history.as_array().expect("a list").iter().collect();
     assert_eq!(attempts.len(), 22);

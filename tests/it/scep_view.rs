@@ -30,7 +30,16 @@ impl Fleet {
     /// The default group's devices request here, as quickly as can be.
     #[track_caller]
     pub(crate) fn scep_at(&self, url: &str, settings: &[&str]) {
-        self.scep_set(&[&["--server", url], &QUICK[..], settings].concat());
+        self.scep_at_said(url, settings);
+    }
+
+    /// The same, and what people are told about it.
+    #[track_caller]
+    pub(crate) fn scep_at_said(&self, url: &str, settings: &[&str]) -> String {
+        let set = ["scep", "settings", "set", "--server", url];
+        let said = self.convoy(&[&set[..], &QUICK[..], settings].concat());
+        assert_eq!(said.code, 0, "{said:?}");
+        said.stderr
     }
 
     /// A device's newest request, as the controller shows it.
@@ -104,7 +113,9 @@ impl Fleet {
                 if path.is_dir() {
                     folders.push(path);
                 } else if let Ok(bytes) = fs::read(&path)
-                    && bytes.windows(needle.len()).any(|part| part == needle.as_bytes())
+                    && bytes
+                        .windows(needle.len())
+                        .any(|part| part == needle.as_bytes())
                 {
                     let name = path.strip_prefix(&root).expect("below it");
                     found.push(name.to_str().expect("UTF-8").to_owned());

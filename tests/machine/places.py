@@ -64,6 +64,13 @@ def printer_takes_its_certificate(bench):
     contains(bench.text(*ipptool), "[PASS]", "ipptool after")
     # An address is its common name, so nothing is to be warned of.
     equal(status["record"]["warnings"], [], "warnings")
+
+    controller.convoy("scep", "timer", "off")
+    controller.convoy("scep", "timer", "on")
+    status = agent.succeeded(2)
+    renewed, sans = served(bench, port, controller.ca) or (None, None)
+    in_use(controller, renewed, status)
+    check(renewed != number and sans == NAMES, "renewed: %s %s, before: %s" % (renewed, sans, number))
     agent.look_everywhere()
 
 

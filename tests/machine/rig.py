@@ -65,6 +65,7 @@ class Bench:
         self.secrets = []
         self.searched = []
         self.failed = False
+        self.over = False
 
     def path(self, name):
         return self.folder / name
@@ -103,6 +104,7 @@ class Bench:
         """Starts a process that ends with the scenario; its output is in NAME.log."""
         command = [str(word) for word in command]
         environment = {**os.environ, **{key: str(value) for key, value in (env or {}).items()}}
+        check(not self.over, "stopped")
         self.log("starts %s: %s" % (name, " ".join(command)))
         with open(self.path(name + ".log"), "ab") as out:
             process = subprocess.Popen(
@@ -143,6 +145,8 @@ class Bench:
             self.processes = [(name, other) for name, other in self.processes if other is not process]
 
     def clear(self):
+        """Ends all that was started. Nothing can be started any more, or waited for."""
+        self.over = True
         for _, process in reversed(list(self.processes)):
             self.stop(process)
 
@@ -153,6 +157,7 @@ class Bench:
             found = probe()
             if found:
                 return found
+            check(not self.over, "stopped")
             if time.monotonic() >= deadline:
                 raise Failed("not within %s s: %s" % (seconds, what))
             for name, process in list(self.processes):

@@ -57,7 +57,10 @@ def attempt(scenario, bench):
     except Exception:  # A scenario that breaks has failed, and the others go on.
         why = traceback.format_exc()
     finally:
+        stopped = bench.over
         bench.clear()
+    if stopped:
+        return False
     bench.failed = bool(why)
     seconds = time.monotonic() - begun
     told(scenario.__name__, not why, seconds, why and "%s: %s\n%s" % (scenario.__name__, why, story(bench)))

@@ -81,6 +81,8 @@ class Pki:
         conf = self.bench.path("strongswan.conf")
         conf.write_text("pki {\n  load = random x509 pem pkcs1 pkcs7 pkcs8 pubkey openssl sha1 sha2 aes md5 curl\n}\n")
         self.env = {"STRONGSWAN_CONF": conf}
+        # What it knows of the CA.
+        self.ca = controller.ca
 
     def authority(self):
         """Fetches the CA as it does, and returns the file."""
@@ -94,7 +96,7 @@ class Pki:
 
     def command(self, name, key_file, *options, challenge=None):
         command = ["pki", "--scep", "--url", self.controller.url, "--in", key_file, "--dn", "O=Convoy, CN=" + name, "--san", name]
-        command += ["--cacert-enc", self.controller.ca, "--cacert-sig", self.controller.ca, "--outform", "pem", *options]
+        command += ["--cacert-enc", self.ca, "--cacert-sig", self.ca, "--outform", "pem", *options]
         return command + (["--password", challenge] if challenge else [])
 
     def scep(self, name, key_file, *options, challenge=None, status=0):
@@ -212,6 +214,35 @@ def revoked(bench):
     controller.look_everywhere()
 
 
+def renewal_after_a_rollover(bench):
+    controller = Controller(bench)
+    pki = Pki(controller)
+    key_file = key(bench, "key")
+    certificate = pki.scep("p13", key_file, challenge=controller.challenge())
+    good(controller, certificate, key_file, ["DNS:p13"])
+    former = bench.path("former.ca.pem")
+    controller.ca.rename(former)
+
+    controller.convoy("scep", "ca", "rollover")
+    bench.run("curl", "--silent", "--fail", "--output", bench.path("next"), controller.url + "?operation=GetNextCACert")
+    verify = ["openssl", "cms", "-verify", "-inform", "DER", "-in", bench.path("next"), "-CAfile", former, "-purpose", "any"]
+    bench.run(*verify, "-out", bench.path("next.certs"))
+    coming = bench.text("openssl", "pkcs7", "-inform", "DER", "-in", bench.path("next.certs"), "-print_certs", "-noout")
+    contains(coming, "Convoy SCEP CA 2", "the next CA")
+    controller.convoy("scep", "ca", "rollover", "--activate")
+    controller.ca.write_text(controller.convoy("scep", "ca", "export") + "\n")
+    contains(bench.text("openssl", "x509", "-in", controller.ca, "-noout", "-subject"), "Convoy SCEP CA 2", "the CA in force")
+
+    # One that has learned of the new CA, and then one that has not, renew certificates of the former.
+    for known in (controller.ca, former):
+        pki.ca = known
+        new_key = key(bench, known.name + ".key")
+        renewed = pki.scep("p13", new_key, "--cert", certificate, "--key", key_file)
+        good(controller, renewed, new_key, ["DNS:p13"])
+    equal(len(controller.issued()), 3, "number of certificates")
+    controller.look_everywhere()
+
+
 # certmonger: always by GET.
 
 
@@ -284,6 +315,7 @@ SCENARIOS = [
     strongswan_enrols_and_renews,
     strongswan_with_a_wrong_challenge,
     revoked,
+    renewal_after_a_rollover,
     scepclient_is_refused_without_legacy,
     scepclient_with_legacy,
     pyscep,

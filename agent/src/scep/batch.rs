@@ -142,6 +142,10 @@ fn without_scep(text: &str, whole: &Table) -> anyhow::Result<String> {
         let head = line.split('#').next().unwrap_or_default().trim();
         if head.starts_with('[') && head.ends_with(']') {
             inside = head == "[scep]";
+            // The empty line that `export` writes before it.
+            if inside && (own == "\n" || own.ends_with("\n\n")) {
+                own.pop();
+            }
         }
         if !inside {
             own.push_str(line);

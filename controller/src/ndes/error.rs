@@ -93,6 +93,30 @@ pub enum NdesError {
     Stopped,
 }
 
+impl NdesError {
+    /// Whether it lasts until somebody changes settings, here or there: to ask again later does not help.
+    #[must_use]
+    pub const fn needs_somebody(&self) -> bool {
+        match self {
+            Self::Settings(_)
+            | Self::TooLong { .. }
+            | Self::Unauthorized { .. }
+            | Self::NoBasic { .. }
+            | Self::NoPermission { .. }
+            | Self::NotThePage
+            | Self::Repeated => true,
+            Self::Status { status } => *status < 500,
+            Self::Unreachable { .. }
+            | Self::Interrupted(_)
+            | Self::Silent(_)
+            | Self::AllOutstanding { .. }
+            | Self::CacheFull
+            | Self::Late(_)
+            | Self::Stopped => false,
+        }
+    }
+}
+
 const fn advice(status: u16) -> &'static str {
     match status {
         301 | 302 | 303 | 307 | 308 => {

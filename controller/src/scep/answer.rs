@@ -235,6 +235,7 @@ impl Answers {
             transaction: incoming.transaction_id.as_str().to_owned(),
             kind,
             subject: request.subject().to_vec(),
+            subject_text: request.subject_text(),
             common_names: request.common_names(),
             sans: request.sans().iter().map(names::to_text).collect(),
             spki: Digest::of(request.spki()),

@@ -176,6 +176,9 @@ impl Scep {
         let password = self.stored(asked, true)?;
         let unavailable = |error: &NdesError| {
             tracing::warn!(client = %asked.record.id, error = format!("{error:#}"), "no challenge password from NDES");
+            if error.needs_somebody() {
+                return status::failed("NDES", &error.to_string());
+            }
             status::with_metadata(
                 Code::Unavailable,
                 "NDES",

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{
     Challenge, ChallengeId, CrlReason, Issuance, IssuanceCommand, IssuanceEvent, IssuanceRefusal,
-    Issued, Order, Profile, SanName, Transaction, Waiting,
+    Issued, Order, Profile, SanName, Transaction, Waiting, judge::Repeat,
 };
 use crate::{client::ClientNumber, event::Event, refusal::Refusal, state::Fleet};
 
@@ -207,8 +207,17 @@ pub fn order(fleet: &Fleet, order: Order, now: Timestamp) -> Result<Vec<Event>, 
         Order::Issue(issued) => (issued.spki, issued.renews.as_deref(), &issued.profile),
         Order::Wait(waiting) => (Digest::of(&waiting.spki_der), None, &waiting.profile),
     };
+    let (subject, sans) = match &order {
+        Order::Issue(issued) => (&issued.subject, &issued.sans),
+        Order::Wait(waiting) => (&waiting.subject, &waiting.sans),
+    };
+    let repeat = Repeat {
+        challenge: order.challenge(),
+        renews,
+        sans: sans.clone(),
+    };
     if issuance
-        .earlier(order.transaction(), &spki, renews, now)?
+        .earlier(order.transaction(), &spki, subject, &repeat, now)?
         .is_some()
     {
         return Ok(vec![]);

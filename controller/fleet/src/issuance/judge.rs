@@ -20,6 +20,8 @@ pub struct Asked {
     pub kind: Kind,
     /// Subject, a Name in DER.
     pub subject: Vec<u8>,
+    /// The same for people (RFC 4514).
+    pub subject_text: String,
     /// Common names, in order; most subjects have one.
     pub common_names: Vec<String>,
     /// Subject alternative names, "dns:…", "ip:…", "uri:…".
@@ -94,6 +96,9 @@ pub enum IssuanceRefusal {
     /// No such profile any more.
     #[error("the challenge's profile {0:?} does not exist")]
     Profile(String),
+    /// A certificate of this key was revoked as compromised.
+    #[error("the key was revoked as compromised: make another")]
+    CompromisedKey,
     /// No such transaction.
     #[error("there is no such request")]
     NoSuchTransaction,
@@ -113,11 +118,24 @@ impl Issuance {
         is_active: &dyn Fn(ClientNumber) -> bool,
         now: Timestamp,
     ) -> Result<Judgement, IssuanceRefusal> {
-        let renews = match &asked.kind {
-            Kind::First(_) => None,
-            Kind::Renewal(serial) => Some(serial.as_slice()),
+        let repeat = match &asked.kind {
+            Kind::First(digest) => {
+                let held = digest.and_then(|digest| self.challenge_by_digest(&digest));
+                let profile = held.and_then(|held| self.profile(&held.challenge.profile));
+                Repeat {
+                    challenge: held.map(|held| held.challenge.id),
+                    renews: None,
+                    sans: profile.map_or_else(Vec::new, |profile| profile.names(&asked.sans)),
+                }
+            }
+            Kind::Renewal(serial) => Repeat {
+                challenge: None,
+                renews: Some(serial),
+                sans: Vec::new(),
+            },
         };
-        match self.earlier(&asked.transaction, &asked.spki, renews, now)? {
+        let (transaction, subject) = (&asked.transaction, &asked.subject_text);
+        match self.earlier(transaction, &asked.spki, subject, &repeat, now)? {
             Some(Earlier::Issued(issued)) => return Ok(Judgement::Again(Box::new(issued.clone()))),
             Some(Earlier::Waits) => return Ok(Judgement::StillWaiting),
             None => {}
@@ -129,40 +147,61 @@ impl Issuance {
         }
     }
 
-    /// What this request has come to already. `None`: it is a new one. Devices make a transaction's id out of their key, so that one which keeps
-    /// its key asks under the same id again: it renews what the transaction brought, or begins anew when that has expired.
+    /// What this request has come to already. `None`: it is a new one, to be judged by itself. Devices make a transaction's id out of their key, so
+    /// that one which keeps its key asks under the same id again: it has a new challenge, renews what the transaction brought, or begins anew when
+    /// that has expired or was revoked.
     pub(super) fn earlier(
         &self,
         transaction: &str,
         spki: &Digest,
-        renews: Option<&[u8]>,
+        subject: &str,
+        repeat: &Repeat<'_>,
         now: Timestamp,
     ) -> Result<Option<Earlier<'_>>, IssuanceRefusal> {
+        let reused = IssuanceRefusal::TransactionReused;
+        if self.is_compromised(spki) {
+            return Err(IssuanceRefusal::CompromisedKey);
+        }
         match self.transaction(transaction) {
             None => Ok(None),
-            Some(Transaction::Issued(serial)) => match self.certificate(serial) {
-                Some(known) if known.issued.spki == *spki => {
-                    if renews == Some(serial) {
-                        Ok(None)
-                    } else if known.revocation.is_some() {
-                        Err(IssuanceRefusal::TransactionReused)
-                    } else if known.issued.not_after < now {
-                        Ok(None)
-                    } else {
-                        // An answer that was lost.
-                        Ok(Some(Earlier::Issued(&known.issued)))
+            Some(Transaction::Issued(serial)) => {
+                let known = self.certificate(serial);
+                let Some(known) = known.filter(|known| known.issued.spki == *spki) else {
+                    return Err(reused);
+                };
+                let issued = &known.issued;
+                let same = match repeat.renews {
+                    Some(old) => issued.renews.as_deref() == Some(old),
+                    None => {
+                        repeat.challenge.is_some()
+                            && issued.challenge == repeat.challenge
+                            && issued.subject == subject
+                            && issued.sans == repeat.sans
                     }
-                }
-                Some(_) | None => Err(IssuanceRefusal::TransactionReused),
-            },
+                };
+                // An answer that was lost.
+                let holds = known.revocation.is_none() && issued.not_after >= now;
+                Ok((same && holds).then_some(Earlier::Issued(issued)))
+            }
             Some(Transaction::Waiting(waiting, _)) => {
-                if Digest::of(&waiting.spki_der) == *spki {
+                let same = Digest::of(&waiting.spki_der) == *spki
+                    && Some(waiting.challenge) == repeat.challenge
+                    && waiting.subject == subject;
+                if same {
                     Ok(Some(Earlier::Waits))
                 } else {
-                    Err(IssuanceRefusal::TransactionReused)
+                    Err(reused)
                 }
             }
-            Some(Transaction::Denied(_, _, reason)) => Err(IssuanceRefusal::Denied(reason.clone())),
+            Some(Transaction::Denied(waiting, _, reason)) => {
+                if Digest::of(&waiting.spki_der) != *spki {
+                    Err(reused)
+                } else if Some(waiting.challenge) == repeat.challenge {
+                    Err(IssuanceRefusal::Denied(reason.clone()))
+                } else {
+                    Ok(None)
+                }
+            }
         }
     }
 
@@ -262,6 +301,16 @@ impl Issuance {
                 && challenge.uses.is_none_or(|uses| held.used < uses)
         })
     }
+}
+
+/// What tells a request that came before from a new one under the same transaction id.
+pub(super) struct Repeat<'a> {
+    /// The challenge that it comes with.
+    pub(super) challenge: Option<ChallengeId>,
+    /// The serial that it renews.
+    pub(super) renews: Option<&'a [u8]>,
+    /// The names that its certificate would have.
+    pub(super) sans: Vec<String>,
 }
 
 /// What a request has come to already.

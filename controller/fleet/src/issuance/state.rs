@@ -1,6 +1,6 @@
 //! What the journal says of the built-in CA, and its fold. Nothing is decided here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use convoy_shared::id::Digest;
 use jiff::Timestamp;
@@ -23,6 +23,8 @@ pub struct Issuance {
     certificate_order: Vec<Vec<u8>>,
     waiting: u64,
     revocation_order: Vec<Vec<u8>>,
+    /// SHA-256 of the SubjectPublicKeyInfo of keys that were revoked as compromised.
+    compromised: HashSet<Digest>,
     crl_number: u64,
 }
 
@@ -221,6 +223,12 @@ impl Issuance {
         })
     }
 
+    /// Whether a certificate of this key (SHA-256 of its SubjectPublicKeyInfo) was revoked as compromised.
+    #[must_use]
+    pub fn is_compromised(&self, spki: &Digest) -> bool {
+        self.compromised.contains(spki)
+    }
+
     /// Grows with every revocation: the number of the CRL (RFC 5280 section 5.2.3).
     #[must_use]
     pub const fn crl_number(&self) -> u64 {
@@ -323,6 +331,9 @@ impl Issuance {
                         at: time,
                         reason: *reason,
                     });
+                    if *reason == CrlReason::KeyCompromise {
+                        self.compromised.insert(certificate.issued.spki);
+                    }
                     self.revocation_order.push(serial.clone());
                     self.crl_number = self.crl_number.saturating_add(1);
                 }

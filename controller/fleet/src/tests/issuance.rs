@@ -88,7 +88,7 @@ impl World {
         Issued {
             serial: serial[zeros..].to_vec(),
             certificate: asked.transaction.as_bytes().to_vec(),
-            subject: format!("CN={}", asked.common_names.join(",CN=")),
+            subject: asked.subject_text.clone(),
             spki: asked.spki,
             not_before: self.now,
             not_after: self.now + permit.profile.lifetime,
@@ -128,6 +128,7 @@ fn asks(key: &str, secret: &str) -> Asked {
         transaction: format!("T-{key}"),
         kind: Kind::First(Some(Digest::of(secret.as_bytes()))),
         subject: vec![],
+        subject_text: "CN=p1".to_owned(),
         common_names: words(&["p1"]),
         sans: words(&["dns:p1.example", "ip:10.0.0.1"]),
         spki: Digest::of(key.as_bytes()),

@@ -210,12 +210,65 @@ fn a_transaction_belongs_to_its_key() {
         ..issued.clone()
     };
     assert_eq!(world.record(Order::Issue(forged)), Err(reused.clone()));
-    // Nor does it lead around a revocation.
-    world.ca_does(IssuanceCommand::Revoke {
-        serial: issued.serial,
-        reason: CrlReason::KeyCompromise,
-    });
-    assert_eq!(world.judge(&asks("k", "s")), Err(reused));
+}
+
+#[test]
+fn a_compromised_key_is_certified_no_more() {
+    // Given certificates of two keys, one revoked because it is not needed any more, and one as compromised,
+    let mut world = World::with_ca();
+    world.challenges("s", |c| c.uses = None);
+    for (key, reason) in [
+        ("old", CrlReason::CessationOfOperation),
+        ("stolen", CrlReason::KeyCompromise),
+    ] {
+        let serial = world.enrols(&asks(key, "s")).serial;
+        world.ca_does(IssuanceCommand::Revoke { serial, reason });
+    }
+
+    // then the one may have another certificate, and the other not, under whatever transaction.
+    assert!(matches!(
+        world.judge(&asks("old", "s")),
+        Ok(Judgement::Issue(_))
+    ));
+    let elsewhere = Asked {
+        transaction: "T-new".to_owned(),
+        ..asks("stolen", "s")
+    };
+    for asked in [asks("stolen", "s"), elsewhere] {
+        assert_eq!(world.judge(&asked), Err(IssuanceRefusal::CompromisedKey));
+    }
+}
+
+#[test]
+fn a_device_that_keeps_its_key_gets_another_name_by_a_new_challenge() {
+    // Given a device whose transaction's id is its key's, with a certificate,
+    let mut world = World::with_ca();
+    world.challenges("one", |_| ());
+    world.challenges("two", |_| ());
+    let issued = world.enrols(&asks("k", "one"));
+
+    // when it asks for another name, then neither the used challenge nor a wrong one brings anything,
+    let renamed = |secret: &str| Asked {
+        subject_text: "CN=p2".to_owned(),
+        common_names: words(&["p2"]),
+        sans: words(&["dns:p2.example"]),
+        ..asks("k", secret)
+    };
+    for secret in ["one", "wrong"] {
+        assert_eq!(
+            world.judge(&renamed(secret)),
+            Err(IssuanceRefusal::Challenge)
+        );
+    }
+    assert_eq!(
+        world.judge(&asks("k", "wrong")),
+        Err(IssuanceRefusal::Challenge)
+    );
+
+    // and a new one a new certificate.
+    let new = world.enrols(&renamed("two"));
+    assert_ne!(new.serial, issued.serial);
+    assert_eq!(new.sans, words(&["dns:p2.example"]));
 }
 
 #[test]

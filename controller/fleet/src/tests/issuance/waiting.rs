@@ -56,7 +56,7 @@ fn waiting(asked: &Asked, key: &str, permit: Permit) -> Waiting {
     Waiting {
         transaction: asked.transaction.clone(),
         subject_der: asked.subject.clone(),
-        subject: format!("CN={}", asked.common_names.join(",CN=")),
+        subject: asked.subject_text.clone(),
         spki_der: key.as_bytes().to_vec(),
         sans: permit.sans,
         challenge: permit.challenge.expect("a first request"),
