@@ -63,7 +63,7 @@ impl Configuration {
     /// What this file says. Without the file, the default.
     ///
     /// # Errors
-    /// If others may write it, or it says anything that is not understood. Names the file, the key, and what would be right.
+    /// If it belongs to another user than root or the agent's own, others may write it, or it says anything that is not understood. Names the file, the key, and what would be right.
     pub fn load(path: &Path) -> Result<Self, ConfigurationError> {
         let unread = |source| ConfigurationError::Unread {
             file: path.to_owned(),
@@ -78,7 +78,16 @@ impl Configuration {
             }
             Err(source) => return Err(unread(source)),
         };
-        let mode = file.metadata().map_err(unread)?.mode();
+        let metadata = file.metadata().map_err(unread)?;
+        let (owner, mode) = (metadata.uid(), metadata.mode());
+        let agent = rustix::process::geteuid().as_raw();
+        if owner != 0 && owner != agent {
+            return Err(ConfigurationError::Foreign {
+                file: path.to_owned(),
+                owner,
+                agent,
+            });
+        }
         if mode & 0o022 != 0 {
             return Err(ConfigurationError::Open {
                 file: path.to_owned(),
@@ -150,6 +159,20 @@ pub enum ConfigurationError {
         file: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// It is somebody else's.
+    #[error(
+        "{} belongs to the user {owner}, who would decide which commands the agent runs: give it to root or to the agent's own user with `chown {agent} {}`",
+        file.display(),
+        file.display()
+    )]
+    Foreign {
+        /// Which.
+        file: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// The agent's own user.
+        agent: u32,
     },
     /// Others may write it.
     #[error(

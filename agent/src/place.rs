@@ -5,9 +5,12 @@ pub(crate) mod command;
 mod confirm;
 mod error;
 mod files;
+mod folders;
+mod former;
 mod install;
 mod journal;
 mod preset;
+mod recover;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
@@ -18,8 +21,8 @@ pub use command::{Command, CommandError};
 pub use confirm::ConfirmError;
 pub use error::{BadMaterial, Cause, PlaceError, PutBack, Step};
 pub use files::{FileError, KeyFile, Owner};
-pub use install::{Recovered, recover};
 pub use preset::{Cups, Files, NetworkManager, Nginx, Preset, StrongSwan, WpaSupplicant};
+pub use recover::{Recovered, recover};
 
 use crate::{address::Address, configuration::Configuration, disk::StateDir};
 

@@ -1,6 +1,6 @@
 //! The accept loops: TLS, which certificate for whom, limits for strangers. What a request means is decided behind them.
 
-mod limits;
+pub(crate) mod limits;
 
 use std::{
     io,

@@ -100,7 +100,7 @@ impl Scep {
 #[must_use]
 pub fn pinned(fleet: &Fleet, mut settings: ScepSettings) -> ScepSettings {
     if settings.server == ScepServer::BuiltIn
-        && settings.ca_fingerprint == CaPin::None
+        && !matches!(settings.ca_fingerprint, CaPin::Sha256(_))
         && let Some(ca) = fleet.issuance().current()
     {
         settings.ca_fingerprint = CaPin::Sha256(Digest::of(&ca.certificate));

@@ -146,7 +146,7 @@ impl ErrorDetail {
     pub fn cause(&self) -> String {
         match self {
             Self::Deferred => "the request is deferred: it waits for approval at the SCEP server".to_owned(),
-            Self::KeyLimit => "the device holds as many keys and certificates as it can: delete one, or turn on Delete Old Key and Certificate".to_owned(),
+            Self::KeyLimit => "the device holds as many keys and certificates as it can: turn on Delete Old Key and Certificate (delete_old), or raise max_keys".to_owned(),
             Self::TopError => "no connection to the SCEP server, or no answer in time".to_owned(),
             Self::TopErrorHttp(status) => format!("the SCEP server answered with HTTP status {status}"),
             Self::Scep(FailInfo::BadAlg) => "unrecognized or unsupported algorithm".to_owned(),

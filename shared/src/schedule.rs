@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::settings::{Periodic, RequestStart, ScepSettings};
 
-/// The last request of the timer that has ended. One that is still polled for (C3.3) has not.
+/// The last request of the timer that has ended. One that is still polled for (C3.3) has not, nor has one that was given up because its settings hold no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Done {
     /// When it was due, as [`next`] said; not when it was sent.
@@ -30,8 +30,9 @@ const CLOSEST: SignedDuration = SignedDuration::from_mins(1);
 ///   then `enabled_at` is another.
 /// - Periodic (C3.4): due times lie on the grid of the first one and the interval. After a request that has ended, also in failure, the next grid point is due.
 ///   Those missed while the device was switched off are not made up for: the last of them is due at once, once.
-/// - Where the certificate that the last request brought ends (`not_after`) before the next grid point, it is renewed after two thirds of the time until
-///   then, once more off the grid. After a failure the grid alone counts.
+/// - Where the certificate in use ends (`not_after`) before the next grid point, it is renewed after two thirds of the time until then, once more off the grid.
+///   If that fails, it is tried again after two thirds of what is left then, and so on, but never sooner than `poll_interval`. Once it has expired, each
+///   try waits for as long as it has been expired, so that a server that refuses is not asked without end; until the grid point in any case.
 ///
 /// `adjustment`: the device's own, random once. `enabled_at`: when this device first saw the timer on with these settings; it must not change while they hold.
 /// A `last` that was due before it belongs to an earlier time of the timer, and does not count.
@@ -61,14 +62,54 @@ pub fn next(
     // A clock that was ahead once and was set right must not stop the timer for as long.
     let due = last.due.min(now);
     let missed = at_or_before(first, interval, now).filter(|missed| *missed > due);
-    let next = missed.or_else(|| after(first, interval, due))?;
+    if missed.is_some() {
+        return missed;
+    }
+    let next = after(first, interval, due)?;
+    let last = Done { due, ..last };
     let renewal = not_after
-        .filter(|end| last.succeeded && *end > due && *end < next)
-        .and_then(|end| {
-            let two_thirds = end.duration_since(due).checked_div(3)?.checked_mul(2)?;
-            due.checked_add(two_thirds.max(CLOSEST)).ok()
-        });
+        .filter(|end| *end < next)
+        .and_then(|end| renewal(last, end, settings.poll_interval.0, now));
     Some(renewal.map_or(next, |renewal| renewal.min(next)))
+}
+
+/// When a certificate that ends before the next grid point is renewed, after a request for it that has ended. Of several such times that have passed, the last.
+fn renewal(
+    last: Done,
+    end: Timestamp,
+    poll_interval: SignedDuration,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let mut wait = if last.succeeded {
+        let left = end.duration_since(last.due);
+        // One that is of no use already is not asked for again.
+        left.is_positive().then(|| two_thirds(left))?.max(CLOSEST)
+    } else {
+        until_again(last.due, end, poll_interval)
+    };
+    let mut next = last.due.checked_add(wait).ok()?;
+    loop {
+        wait = until_again(next, end, poll_interval);
+        match next.checked_add(wait) {
+            Ok(after) if after <= now => next = after,
+            Ok(_) | Err(_) => return Some(next),
+        }
+    }
+}
+
+/// How long after a failure at `due` it is tried again to renew a certificate.
+fn until_again(due: Timestamp, end: Timestamp, poll_interval: SignedDuration) -> SignedDuration {
+    let left = end.duration_since(due);
+    let wait = if left.is_positive() {
+        two_thirds(left)
+    } else {
+        due.duration_since(end)
+    };
+    wait.max(poll_interval).max(CLOSEST)
+}
+
+fn two_thirds(length: SignedDuration) -> SignedDuration {
+    length / 3 * 2
 }
 
 /// When the first request is due.

@@ -100,7 +100,7 @@ settings! {
     timeout: Span = Span(SignedDuration::from_secs(30));
     /// CA identifier of GetCACaps and GetCACert (RFC 8894 section 4.1). Empty: left out.
     ca_identifier: String = String::new();
-    /// SHA-256 of the CA certificate, given out of band: "none", or 64 hex digits.
+    /// SHA-256 of the CA certificate, given out of band: "none", "any" (whatever is shown), or 64 hex digits.
     ca_fingerprint: CaPin = CaPin::None;
     /// Whether answers in DES are accepted.
     allow_legacy: bool = false;

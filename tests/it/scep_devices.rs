@@ -229,14 +229,16 @@ fn the_timer_requests_at_its_time_and_then_periodically() {
 
 #[test]
 fn devices_follow_their_schedule_while_the_controller_is_dead() {
-    // Given a schedule that a device has, and a controller that has died,
+    // Given a schedule that a device has, a controller that has died, and an agent that has begun anew since,
     let peer = Peer::start();
     let mut fleet = Fleet::with_agents(&["one"]);
     fleet.scep_at(&peer.url("desk"), &[]);
-    let start = soon(6).to_string();
+    let start = soon(8).to_string();
     fleet.ok(&["scep", "timer", "on", "--start", &start]);
     fleet.await_settings("one");
     fleet.kill_controller();
+    fleet.kill("one");
+    fleet.run("one");
     assert_eq!(peer.posts("desk"), 0);
 
     // when the time has come, then it requests, and has its certificate;
@@ -351,7 +353,7 @@ fn each_device_has_a_slot_of_its_own_as_planned() {
 #[test]
 fn a_device_keeps_twenty_certificates_and_the_controller_more() {
     let peer = Peer::start();
-    let mut fleet = Fleet::with_agents(&["one"]);
+    let fleet = Fleet::with_agents(&["one"]);
     fleet.scep_at(&peer.url("desk"), &["--delete-old", "true"]);
     for number in 1..=22 {
         let name = format!("key-{number}");

@@ -84,7 +84,8 @@ fn a_revoked_certificate_is_listed_and_not_renewed() {
         why,
         "the certificate that signed the renewal is revoked or unknown"
     );
-    words(bad.enrol(&challenge));
+    let why = words(bad.enrol(&challenge));
+    assert_eq!(why, "the key was revoked as compromised: make another");
     good.renew(&kept, &key()).expect("a certificate");
 }
 

@@ -174,7 +174,7 @@ fn of_many_at_once_one_wins_a_single_challenge_and_all_an_unlimited_one() {
     }
     assert_eq!(desk.issued().len(), 1);
 
-    // when all show the other one, then each has one of its own, the winner the one that it had.
+    // when all show the other one, then each has one of its own, the winner a second one.
     let results = all_at_once(&devices, &unlimited);
     let mut serials = HashSet::new();
     for (device, result) in devices.iter().zip(results) {
@@ -183,8 +183,8 @@ fn of_many_at_once_one_wins_a_single_challenge_and_all_an_unlimited_one() {
         assert!(serials.insert(certificate.serial_hex()), "{certificate:?}");
     }
     let record: HashSet<String> = desk.issued().into_iter().map(|one| one.serial).collect();
-    assert_eq!(record, serials);
-    assert_eq!(desk.issued().len(), CROWD);
+    assert!(record.is_superset(&serials));
+    assert_eq!(record.len(), CROWD + 1);
 
     // When one request comes in many messages at once, then there is one certificate for all.
     let device = Device::new(door, "q.example");
@@ -218,7 +218,7 @@ fn of_many_at_once_one_wins_a_single_challenge_and_all_an_unlimited_one() {
             .collect()
     });
     assert_eq!(granted.len(), 1);
-    assert_eq!(desk.issued().len(), CROWD + 1);
+    assert_eq!(desk.issued().len(), CROWD + 2);
 }
 
 fn all_at_once(devices: &[Device], challenge: &str) -> Vec<Result<Issued, Failure>> {

@@ -32,8 +32,6 @@ pub(crate) struct Page(Arc<Mutex<Cache>>);
 struct Cache {
     size: usize,
     outstanding: Vec<String>,
-    /// The most that were outstanding at once.
-    most: usize,
     made: u64,
     refused: usize,
 }
@@ -80,11 +78,13 @@ impl Page {
         }
     }
 
-    /// Somebody else has used theirs.
+    /// Somebody else has used theirs, and refusals are counted anew.
     pub(crate) fn empty(&self) {
-        self.lock()
+        let mut cache = self.lock();
+        cache
             .outstanding
-            .retain(|challenge| !challenge.starts_with("OTHER"));
+            .retain(|known| !known.starts_with("OTHER"));
+        cache.refused = 0;
     }
 
     /// How many challenges it has shown.
@@ -95,11 +95,6 @@ impl Page {
     /// How often its cache was full.
     pub(crate) fn refused(&self) -> usize {
         self.lock().refused
-    }
-
-    /// The most that were outstanding at once.
-    pub(crate) fn most(&self) -> usize {
-        self.lock().most
     }
 
     fn answer(&self, request: &Request<Bytes>) -> io::Result<Response<Full<Bytes>>> {
@@ -134,7 +129,6 @@ impl Cache {
         self.made += 1;
         let challenge = format!("{:016X}", 0x3BB3_F5A8_C2B3_0000 + self.made);
         self.outstanding.push(challenge.clone());
-        self.most = self.most.max(self.outstanding.len());
         format!(
             "<HTML><Head><Title>Network Device Enrollment Service</Title></Head><Body>\r\n\
             The thumbprint (hash value) for the CA certificate is: <B> 35DB1B2E F5B0A6A1 0A95D5C1 7C4F1A2B </B> <P>\r\n\

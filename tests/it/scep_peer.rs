@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use convoy_controller::clock;
 use convoy_scep::{
     algorithm::Policy,
     certificate::Certificate,
@@ -160,7 +161,7 @@ where
 
 fn ca(name: &str) -> Authority {
     let key = RsaKey::generate(2048).expect("a key");
-    let begin = Timestamp::now() - SignedDuration::from_hours(24);
+    let begin = clock::now() - SignedDuration::from_hours(24);
     let end = begin + SignedDuration::from_hours(90_000);
     Authority::self_signed(name, Some("Convoy"), key, &[1], begin, end).expect("a CA")
 }
@@ -273,7 +274,7 @@ impl Floor {
             allow_legacy: false,
         };
         let identity = Identity::new(&self.authority, policy);
-        let incoming = match server::receive(message, &identity, Timestamp::now()) {
+        let incoming = match server::receive(message, &identity, clock::now()) {
             Received::Request(incoming) => incoming,
             Received::Answer(bytes, _) => return Reply::Body(200, bytes),
             Received::Unanswerable(why) => return Reply::Body(400, why.to_string().into()),
@@ -286,7 +287,7 @@ impl Floor {
             .and_then(|request| request.challenge())
             .map(|said| said.expose().to_owned());
         desk.seen.push(Seen {
-            at: Timestamp::now(),
+            at: clock::now(),
             kind: incoming.message_type,
             transaction: incoming.transaction_id.to_string(),
             challenge: challenge.clone(),
@@ -361,7 +362,7 @@ impl Floor {
         let (Kind::Enrol { request } | Kind::Renew { request, .. }) = &incoming.kind else {
             panic!("{incoming:?}")
         };
-        let now = Timestamp::now();
+        let now = clock::now();
         let leaf = Leaf {
             subject: request.subject(),
             spki: spki.unwrap_or_else(|| request.spki()),

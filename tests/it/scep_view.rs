@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
+use convoy_controller::clock;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -37,7 +38,12 @@ impl Fleet {
     #[track_caller]
     pub(crate) fn scep_at_said(&self, url: &str, settings: &[&str]) -> String {
         let set = ["scep", "settings", "set", "--server", url];
-        let said = self.convoy(&[&set[..], &QUICK[..], settings].concat());
+        let pin: &[&str] = if settings.contains(&"--ca-fingerprint") {
+            &[]
+        } else {
+            &["--ca-fingerprint", "any"]
+        };
+        let said = self.convoy(&[&set[..], &QUICK[..], pin, settings].concat());
         assert_eq!(said.code, 0, "{said:?}");
         said.stderr
     }
@@ -136,7 +142,7 @@ impl Fleet {
 
 /// So many seconds from now, as options want it.
 pub(crate) fn soon(seconds: i64) -> Timestamp {
-    let now = Timestamp::now() + SignedDuration::from_secs(seconds);
+    let now = clock::now() + SignedDuration::from_secs(seconds);
     Timestamp::from_second(now.as_second()).expect("a time")
 }
 

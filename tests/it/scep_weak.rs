@@ -3,11 +3,12 @@
 use convoy_controller::clock;
 use convoy_scep::{
     algorithm::Cipher, certificate::Certificate, cms, issue::Authority, message::FailInfo,
+    request::RequestBuilder,
 };
 use jiff::SignedDuration;
 
 use crate::{
-    scep_forged::{Victim, assert_bad_request, fresh, tlv},
+    scep_forged::{Forged, Victim, assert_bad_request, first, fresh, tlv},
     scepper::{Device, key, refused},
 };
 
@@ -82,6 +83,37 @@ fn a_refusal_does_not_tell_what_was_decrypted() {
         assert_eq!(answer, &answers[0], "envelope {index}");
     }
     victim.assert_issued(0);
+}
+
+#[test]
+fn an_overheard_content_key_opens_nothing_twice() {
+    // Given a request whose envelope is opened, and brings a certificate,
+    let victim = Victim::with(&[]);
+    let envelope = cms::seal(&victim.csr, &victim.ca, Cipher::Aes128).expect("sealed");
+    let message = victim.forge("T").around(&envelope);
+    victim.door.post(&message).granted(&victim.own, &victim.key);
+
+    // when somebody else puts it into messages of his own, as it is or changed, then all are refused as if it could not be opened:
+    let key = key();
+    let request = RequestBuilder::new("curious");
+    let (_, own) = first(&request, &key);
+    let mut changed = envelope.clone();
+    *changed.last_mut().expect("a byte") ^= 1;
+    for envelope in [&envelope, &changed] {
+        let mut forged = Forged::by(&own, &key, "U");
+        for kind in ["19", "20", "21", "22"] {
+            forged.message_type = kind;
+            let reply = victim.door.post(&forged.around(envelope));
+            assert_eq!(
+                reply.refusal(),
+                (Some(FailInfo::BadMessageCheck), String::new())
+            );
+        }
+    }
+
+    // and the first message again is the answer again.
+    victim.door.post(&message).granted(&victim.own, &victim.key);
+    victim.assert_issued(1);
 }
 
 #[test]

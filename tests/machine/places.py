@@ -159,7 +159,7 @@ def charon_takes_its_certificate(bench):
     bench.start("charon", *hidden, "/usr/lib/ipsec/charon", env=env)
     bench.until("charon answers", lambda: bench.run("swanctl", "--stats", env=env, status=None).status == 0)
 
-    place = '[places.ipsec.headquarters]\npreset = "strongswan"\nfolder = "%s"\n' % folder
+    place = '[places.ipsec.headquarters]\npreset = "strongswan"\nfolder = "%s"\nca = true\n' % folder
     controller, agent = fleet(bench, place, "IPSec", env)
 
     def loaded():
@@ -174,7 +174,7 @@ def charon_takes_its_certificate(bench):
         [entry] = [entry for entry in loaded().split("\n\n") if colons in entry]
         contains(entry, "has private key", "the certificate that charon has loaded")
         is_of_key(bench, folder / "x509/headquarters.pem", folder / "private/headquarters.pem")
-    # charon knows our CA, too.
+    # charon knows our CA, too: the place says so.
     contains(bench.text("swanctl", "--list-certs", "--type", "x509ca", env=env), "Convoy SCEP CA", "charon's authorities")
     agent.look_everywhere()
 

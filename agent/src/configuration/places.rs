@@ -154,7 +154,7 @@ fn nginx(section: &mut Section) -> Result<Nginx, ConfigurationError> {
 }
 
 fn strongswan(section: &mut Section, destination: &str) -> Result<StrongSwan, ConfigurationError> {
-    knows(section, &["folder", "name", "swanctl"])?;
+    knows(section, &["folder", "name", "ca", "swanctl"])?;
     Ok(StrongSwan {
         folder: section
             .path("folder")?
@@ -162,6 +162,7 @@ fn strongswan(section: &mut Section, destination: &str) -> Result<StrongSwan, Co
         name: section
             .file_name("name")?
             .unwrap_or_else(|| destination.to_owned()),
+        ca: section.flag("ca")?.unwrap_or(false),
         swanctl: program(section, "swanctl", "swanctl")?,
     })
 }

@@ -72,6 +72,11 @@ fn a_whole_file_means_what_it_says() {
         (swan.name.as_str(), swan.folder.as_path()),
         ("hq", Path::new("/etc/swanctl"))
     );
+    // Whom the VPN trusts is not said by whoever answers as a SCEP server.
+    assert!(!swan.ca);
+    let asked = parse("[places.ipsec.hq]\npreset = \"strongswan\"\nca = true\n");
+    let asked = asked.expect("understood").places.ipsec;
+    assert!(matches!(&asked["hq"].preset, Preset::StrongSwan(swan) if swan.ca));
 }
 
 #[test]
@@ -229,4 +234,13 @@ fn a_file_that_is_not_there_says_nothing_and_one_that_others_may_write_is_refuse
         refused.contains("0664") && refused.contains("chmod go-w"),
         "{refused}"
     );
+    if rustix::process::geteuid().is_root() {
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("set");
+        std::os::unix::fs::chown(&path, Some(4343), Some(4343)).expect("given");
+        let refused = Configuration::load(&path).expect_err("refused").to_string();
+        assert!(
+            refused.contains("belongs to the user 4343") && refused.contains("chown 0"),
+            "{refused}"
+        );
+    }
 }

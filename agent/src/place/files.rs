@@ -13,6 +13,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::folders;
+
 /// Made in the folder of each file that is replaced, for as long as that takes: what is in it is on the same file system.
 const WORK: &str = ".convoy-installing";
 
@@ -26,6 +28,23 @@ pub(super) struct Write {
     pub(super) secret: bool,
 }
 
+impl Write {
+    /// A warning if this key's file belonged to somebody who will not be able to read it any more.
+    pub(super) fn taken_from(&self, key_file: &KeyFile) -> Option<String> {
+        if !self.secret || key_file.owner.user.is_some() {
+            return None;
+        }
+        let owner = std::fs::metadata(&self.path).ok()?.uid();
+        let agent = rustix::process::geteuid().as_raw();
+        (owner != agent).then(|| {
+            format!(
+                "{} belonged to the user {owner}, and belongs to the agent's user {agent} now: where {owner} has to read it, set key_owner = \"{owner}\"",
+                self.path.display()
+            )
+        })
+    }
+}
+
 /// Who may read a key's file, where the configuration says so. Without it: its owner alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyFile {
@@ -35,7 +54,7 @@ pub struct KeyFile {
     pub owner: Owner,
 }
 
-/// A user and a group, by number. `None`: as it was, or the agent's own.
+/// A user and a group, by number. `None`: the agent's own; for the group, as it was if a mode is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
     /// The user.
@@ -56,39 +75,62 @@ pub(super) struct Target {
 
 impl Target {
     /// # Errors
-    /// If it cannot be a regular file in a folder that is there.
-    pub(super) fn find(path: &Path) -> Result<Self, FileError> {
-        match std::fs::symlink_metadata(path) {
-            Ok(_) => {
-                let path = path
-                    .canonicalize()
-                    .map_err(|source| FileError::new("follow", path, source))?;
-                let metadata = std::fs::metadata(&path)
-                    .map_err(|source| FileError::new("look at", &path, source))?;
-                if !metadata.is_file() {
-                    let source = io::Error::other("it is no regular file");
-                    return Err(FileError::new("replace", &path, source));
-                }
-                Ok(Self {
-                    path,
-                    existed: true,
-                })
-            }
+    /// If it cannot be a regular file, in a folder that is there and that nobody else may write; or if it is a key, and a link.
+    pub(super) fn find(write: &Write) -> Result<Self, FileError> {
+        let path = write.path.as_path();
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            let source = io::Error::from(io::ErrorKind::InvalidFilename);
+            return Err(FileError::new("write", path, source));
+        };
+        let real = folder
+            .canonicalize()
+            .map_err(|source| FileError::new("find the folder", folder, source))?;
+        // As it is written, too: who can turn a link on the way decides where the file goes.
+        folders::check(folder)?;
+        folders::check(&real)?;
+        let link = match std::fs::symlink_metadata(path) {
+            Ok(metadata) => metadata.is_symlink(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-                    let source = io::Error::from(io::ErrorKind::InvalidFilename);
-                    return Err(FileError::new("write", path, source));
-                };
-                let folder = folder
-                    .canonicalize()
-                    .map_err(|source| FileError::new("find the folder", folder, source))?;
-                Ok(Self {
-                    path: folder.join(name),
+                return Ok(Self {
+                    path: real.join(name),
                     existed: false,
-                })
+                });
             }
-            Err(source) => Err(FileError::new("look at", path, source)),
+            Err(source) => return Err(FileError::new("look at", path, source)),
+        };
+        if link && write.secret {
+            let source = io::Error::other(
+                "it is a link, which a key is not written through: configure the path of the file itself, or remove the link",
+            );
+            return Err(FileError::new("replace", path, source));
         }
+        let path = path
+            .canonicalize()
+            .map_err(|source| FileError::new("follow", path, source))?;
+        let target = Self {
+            path,
+            existed: true,
+        };
+        if link {
+            folders::check(target.folder())?;
+        }
+        let metadata = std::fs::metadata(&target.path)
+            .map_err(|source| FileError::new("look at", &target.path, source))?;
+        if !metadata.is_file() {
+            let source = io::Error::other("it is no regular file");
+            return Err(FileError::new("replace", &target.path, source));
+        }
+        Ok(target)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was there before, once it is staged.
+    pub(super) fn old(&self) -> Option<PathBuf> {
+        self.existed.then(|| self.beside(".old"))
     }
 
     /// # Errors
@@ -198,12 +240,18 @@ impl Target {
             mode: if secret { 0o600 } else { 0o644 },
         });
         if secret {
+            let agent = rustix::process::geteuid().as_raw();
+            attributes.user = key_file.owner.user.unwrap_or(agent);
+            attributes.group = match (key_file.owner.group, key_file.mode) {
+                (Some(group), _) => group,
+                // Whoever had the configuration let a group read it meant the group that it was for.
+                (None, Some(_)) => attributes.group,
+                (None, None) => rustix::process::getegid().as_raw(),
+            };
             attributes.mode = key_file.mode.unwrap_or(match attributes.mode & 0o600 {
                 0o400 => 0o400,
                 _ => 0o600,
             });
-            attributes.user = key_file.owner.user.unwrap_or(attributes.user);
-            attributes.group = key_file.owner.group.unwrap_or(attributes.group);
         }
         write_new(&new, content, &attributes)
     }
@@ -288,7 +336,7 @@ fn write_new(path: &Path, content: &[u8], attributes: &Attributes) -> Result<(),
     file.sync_all().map_err(failed)
 }
 
-fn remove(path: &Path) -> Result<(), FileError> {
+pub(super) fn remove(path: &Path) -> Result<(), FileError> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(()),
         Err(error)

@@ -1,20 +1,21 @@
-//! The order of an installation, how it is taken back, and what is done about one that was cut off. What each step is in one kind of location is not here.
+//! The order of an installation, and how it is taken back. What each step is in one kind of location is not here.
 
 use convoy_shared::settings::KeyUse;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::sync::Mutex;
 
 use super::{
-    BadMaterial, Cause, Installed, Location, Material, Place, PlaceError, Places, PutBack, Step,
+    BadMaterial, Cause, Installed, Location, Material, Place, PlaceError, PutBack, Step,
     confirm::confirm,
     files::{Target, Write},
     journal::{Entry, Journal, Phase},
     preset::{Order, certificates},
+    recover::take_back,
 };
 use crate::disk::StateDir;
 
 /// The journal has room for one.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+pub(super) static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// Moments between two changes on disk, at which a crash must do no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub(super) enum Moment {
     Activated,
     Confirmed,
     Done,
+    Kept,
     Forgotten(usize),
 }
 
@@ -102,6 +104,10 @@ pub(super) async fn install(
         on,
         watch,
     };
+    let taken = writes
+        .iter()
+        .filter_map(|write| write.taken_from(&location.key_file));
+    let mut warnings: Vec<String> = taken.collect();
     let entry = installation
         .prepare(place.key_use, &place.destination)
         .await
@@ -116,7 +122,6 @@ pub(super) async fn install(
         });
     }
     installation.forget(&entry).await;
-    let mut warnings = Vec::new();
     if !on {
         warnings.push(format!(
             "the function of the key use location {place} is switched off: the certificate is assigned to it, and the function was not switched on"
@@ -143,7 +148,7 @@ impl Installation<'_> {
         let targets = self
             .writes
             .iter()
-            .map(|write| Target::find(&write.path))
+            .map(Target::find)
             .collect::<Result<Vec<_>, _>>()?;
         Target::all_different(&targets)?;
         let entry = Entry {
@@ -155,7 +160,9 @@ impl Installation<'_> {
         self.journal.begin(&entry)?;
         let staged = self.stage(&entry).await;
         if let Err(cause) = staged {
-            let cleaned = forget_all(&entry.targets).and_then(|()| self.journal.end());
+            let cleaned = forget_all(&entry.targets)
+                .and_then(|()| self.journal.former(&entry).clear())
+                .and_then(|()| self.journal.end());
             if let Err(error) = cleaned {
                 tracing::warn!(%error, "what was made ready is cleared away at the next start");
             }
@@ -171,6 +178,7 @@ impl Installation<'_> {
             target.stage(write, &self.location.key_file)?;
             self.watch.at(Moment::Staged(number)).await;
         }
+        self.journal.former(entry).stage(&entry.targets)?;
         self.journal.enter(Phase::Staging, Phase::Replacing)
     }
 
@@ -232,7 +240,8 @@ impl Installation<'_> {
             orders.extend(self.location.preset.activate());
         }
         let active = run_all(orders, self.location).await;
-        if let Err(cause) = self.journal.end() {
+        let ended = self.journal.former(entry).clear();
+        if let Err(cause) = ended.and_then(|()| self.journal.end()) {
             return PutBack::Failed(cause);
         }
         match active {
@@ -243,6 +252,11 @@ impl Installation<'_> {
     }
 
     async fn forget(&self, entry: &Entry) {
+        if let Err(error) = self.journal.former(entry).keep() {
+            tracing::warn!(%error, "what was there before is put away at the next start");
+            return;
+        }
+        self.watch.at(Moment::Kept).await;
         for (number, target) in entry.targets.iter().enumerate() {
             if let Err(error) = target.forget() {
                 tracing::warn!(%error, "what was replaced is removed at the next start");
@@ -256,7 +270,10 @@ impl Installation<'_> {
     }
 }
 
-async fn run_all(orders: Vec<Order>, location: &Location) -> Result<(), super::CommandError> {
+pub(super) async fn run_all(
+    orders: Vec<Order>,
+    location: &Location,
+) -> Result<(), super::CommandError> {
     for order in orders {
         order.run(location.timeout).await?;
     }
@@ -264,7 +281,7 @@ async fn run_all(orders: Vec<Order>, location: &Location) -> Result<(), super::C
 }
 
 /// The last replaced first.
-fn put_back_files(targets: &[Target]) -> Result<(), Cause> {
+pub(super) fn put_back_files(targets: &[Target]) -> Result<(), Cause> {
     targets
         .iter()
         .rev()
@@ -272,113 +289,9 @@ fn put_back_files(targets: &[Target]) -> Result<(), Cause> {
         .map_err(Cause::from)
 }
 
-fn forget_all(targets: &[Target]) -> Result<(), Cause> {
+pub(super) fn forget_all(targets: &[Target]) -> Result<(), Cause> {
     targets
         .iter()
         .try_for_each(Target::forget)
         .map_err(Cause::from)
-}
-
-/// What was done about an installation that was cut off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recovered {
-    /// There was none.
-    Nothing,
-    /// Nothing had been replaced yet, or all was well already: what was kept is gone.
-    Forgotten {
-        /// Where.
-        key_use: KeyUse,
-        /// Which one.
-        destination: String,
-        /// Whether the new certificate is in use.
-        installed: bool,
-    },
-    /// What was there before is back.
-    PutBack {
-        /// Where.
-        key_use: KeyUse,
-        /// Which one.
-        destination: String,
-        /// What the operator should know, in sentences.
-        warnings: Vec<String>,
-    },
-}
-
-/// Puts an installation right that was cut off by a crash: takes it back, or forgets it if all was well. For the start of the agent, before anything else is
-/// installed; its own state folder must be held.
-///
-/// # Errors
-/// If the files cannot be put back. It can be tried again.
-pub async fn recover(state: &StateDir, places: &Places) -> Result<Recovered, PlaceError> {
-    let _one = ONE_AT_A_TIME.lock().await;
-    let Some(journal) = Journal::find(state).map_err(PlaceError::Unfinished)? else {
-        return Ok(Recovered::Nothing);
-    };
-    let Some((phase, entry)) = journal.read().map_err(PlaceError::Unfinished)? else {
-        return Ok(Recovered::Nothing);
-    };
-    // The configuration may have changed in between: then the files go back, and nobody is told.
-    let place = places.place(entry.key_use, &entry.destination).ok();
-    let location = place.as_ref().and_then(|place| place.location);
-    let warnings = take_back(&journal, phase, &entry, location).await?;
-    let Entry {
-        key_use,
-        destination,
-        ..
-    } = entry;
-    Ok(match phase {
-        Phase::Replacing => Recovered::PutBack {
-            key_use,
-            destination,
-            warnings,
-        },
-        Phase::Staging | Phase::Done => Recovered::Forgotten {
-            key_use,
-            destination,
-            installed: phase == Phase::Done,
-        },
-    })
-}
-
-async fn take_back(
-    journal: &Journal,
-    phase: Phase,
-    entry: &Entry,
-    location: Option<&Location>,
-) -> Result<Vec<String>, PlaceError> {
-    let mut warnings = Vec::new();
-    match phase {
-        Phase::Staging | Phase::Done => {
-            forget_all(&entry.targets).map_err(PlaceError::Unfinished)?;
-        }
-        Phase::Replacing => {
-            put_back_files(&entry.targets).map_err(PlaceError::Unfinished)?;
-            match location {
-                Some(location) => {
-                    // How far it had come is not known: to take again what is in use already does no harm.
-                    let mut orders = location.preset.assign_back(&entry.assigned);
-                    let place = Place {
-                        key_use: entry.key_use,
-                        destination: entry.destination.clone(),
-                        location: Some(location),
-                    };
-                    if place.is_enabled().await {
-                        orders.extend(location.preset.activate());
-                    }
-                    if let Err(error) = run_all(orders, location).await {
-                        warnings.push(PutBack::Inactive(error).to_string());
-                    }
-                }
-                None => warnings.push(
-                    "what was there is back; its key use location is not configured any more, so that nobody was told"
-                        .to_owned(),
-                ),
-            }
-            for warning in &warnings {
-                tracing::warn!(key_use = %entry.key_use, destination = entry.destination, "{warning}");
-            }
-        }
-    }
-    journal.end().map_err(PlaceError::Unfinished)?;
-    Ok(warnings)
 }

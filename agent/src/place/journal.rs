@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Cause, FileError,
     files::{Target, sync_folder},
+    former::Former,
 };
 use crate::disk::StateDir;
 
@@ -109,6 +110,11 @@ impl Journal {
             }
         }
         Ok(sync_folder(self.dir.path())?)
+    }
+
+    /// What the entry's location had before the agent's first success there.
+    pub(super) fn former(&self, entry: &Entry) -> Former {
+        Former::of(&self.dir, entry.key_use, &entry.destination)
     }
 
     fn path(&self, phase: Phase) -> PathBuf {

@@ -55,6 +55,8 @@ pub struct StrongSwan {
     pub folder: PathBuf,
     /// The files' name, without `.pem`.
     pub name: String,
+    /// Whether the SCEP server's CA and the issuers go into `x509ca`, so that whoever has a certificate of theirs is trusted as a peer.
+    pub ca: bool,
     /// The program.
     pub swanctl: Command,
 }
@@ -163,7 +165,11 @@ impl Preset {
             }
             Self::Nginx(nginx) => pair(full(), &nginx.certificate, &nginx.key).into(),
             Self::StrongSwan(swan) => {
-                let mut files = swan.authorities(material)?;
+                let mut files = if swan.ca {
+                    swan.authorities(material)?
+                } else {
+                    Vec::new()
+                };
                 let file = |folder| swan.folder.join(folder).join(format!("{}.pem", swan.name));
                 files.extend(pair(leaf(), &file("x509"), &file("private")));
                 files

@@ -1,6 +1,7 @@
 //! Installations in temporary folders, with small real commands and a real TLS server. Never part of the agent.
 
 mod crashes;
+mod folders;
 mod presets;
 mod rollback;
 
@@ -44,6 +45,8 @@ impl Device {
     pub(super) fn folder(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(&path).expect("made");
+        // Whatever the umask is.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("set");
         path
     }
 
@@ -292,44 +295,6 @@ async fn where_nobody_can_tell_whether_it_is_on_nothing_is_changed() {
     assert!(matches!(error, PlaceError::Enabled { .. }));
     assert!(error.to_string().contains("/no/such/program"), "{error}");
     assert!(device.has(&old));
-}
-
-#[tokio::test]
-async fn owner_mode_and_links_stay_but_a_key_is_for_its_owner_alone() {
-    let device = Device::new();
-    let (old, new) = (material(), material());
-    device.folder("real");
-    device.write("real/p.crt", &old.certificate_pem, 0o640);
-    std::os::unix::fs::symlink(device.path("real/p.crt"), device.path("p.crt")).expect("linked");
-    device.write("p.key", &old.key_pem, 0o644);
-    let places = tls(location(Preset::Files(device.files())));
-    install(&device, &places, &new).await.expect("installed");
-    assert!(device.has(&new));
-    assert!(device.path("p.crt").is_symlink());
-    assert_eq!(device.mode("real/p.crt"), 0o640);
-    assert_eq!(device.mode("p.key"), 0o600);
-    // The owner may give the group of its server a look.
-    let mut places = tls(location(Preset::Files(device.files())));
-    if let Some(location) = &mut places.tls {
-        location.key_file.mode = Some(0o640);
-        if rustix::process::geteuid().is_root() {
-            location.key_file.owner.group = Some(4242);
-        }
-    }
-    install(&device, &places, &new).await.expect("installed");
-    assert_eq!(device.mode("p.key"), 0o640);
-    if rustix::process::geteuid().is_root() {
-        let group = std::fs::metadata(device.path("p.key"))
-            .expect("there")
-            .gid();
-        assert_eq!(group, 4242);
-        // Another owner's file stays its.
-        std::os::unix::fs::chown(device.path("real/p.crt"), Some(4343), Some(4343)).expect("given");
-        install(&device, &places, &old).await.expect("installed");
-        let metadata = std::fs::metadata(device.path("real/p.crt")).expect("there");
-        assert_eq!((metadata.uid(), metadata.mode() & 0o777), (4343, 0o640));
-    }
-    device.is_tidy();
 }
 
 #[test]

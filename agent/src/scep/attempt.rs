@@ -107,6 +107,8 @@ impl Job {
 pub(crate) enum Ended {
     /// For the reason that stands in the record.
     Failed(ErrorDetail),
+    /// It is not wanted any more; what it waited for stands in the record.
+    Abandoned(ErrorDetail),
     /// It goes on in the next process.
     Left,
 }
@@ -136,6 +138,12 @@ impl Bench {
             Ok(()) => {}
             Err(Ended::Left) => {
                 tracing::info!(attempt, "the certificate request goes on at the next start")
+            }
+            Err(Ended::Abandoned(why)) => {
+                tracing::info!(attempt, %why, "the certificate request is given up: its settings hold no more");
+                let now = self.clock.now();
+                self.book.note(|ledger| ledger.abandon(attempt, why, now));
+                self.book.sweep();
             }
             Err(Ended::Failed(why)) => {
                 tracing::warn!(attempt, %why, cause = why.cause(), "the certificate request has failed");
@@ -285,7 +293,7 @@ impl Bench {
         tokio::select! {
             () = self.clock.sleep_until(until) => Ok(()),
             stop = stop.wait_for(|stop| *stop != Stop::No) => match stop.map(|stop| *stop) {
-                Ok(Stop::Abandon) => Err(Ended::Failed(self.waited_for(job))),
+                Ok(Stop::Abandon) => Err(Ended::Abandoned(self.waited_for(job))),
                 _ => Err(Ended::Left),
             },
         }

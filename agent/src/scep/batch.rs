@@ -1,7 +1,10 @@
 //! All settings of the device as one file, out and in (C4.4): `[scep]`, and what the agent's own configuration says. An import is staged as one file first, so that a crash
 //! in the middle finishes it or forgets it whole.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, bail, ensure};
 use convoy_shared::settings::ScepSettings;
@@ -169,6 +172,11 @@ impl Import {
 
 /// Carries out an import: by the running agent, or here where none runs.
 pub(crate) async fn apply(dir: &StateDir, import: &Import) -> anyhow::Result<()> {
+    // Whatever another user wrote there, root's too, the agent could not read.
+    let owner = std::fs::metadata(dir.path())
+        .with_context(|| format!("cannot look at {}", dir.path().display()))?
+        .uid();
+    must_be(owner, rustix::process::geteuid().as_raw(), dir.path())?;
     let store = Store::open(dir)?;
     if !dir.is_held() {
         let _lock = dir.lock()?;
@@ -187,6 +195,15 @@ pub(crate) async fn apply(dir: &StateDir, import: &Import) -> anyhow::Result<()>
         None => Ok(()),
         Some(_) => bail!("the agent did not say that it is done"),
     }
+}
+
+fn must_be(owner: u32, user: u32, folder: &Path) -> anyhow::Result<()> {
+    ensure!(
+        owner == user,
+        "{} belongs to the user {owner}, and this command runs as {user}, whose files the agent could not read; nothing was changed: run it as that user, like `sudo -u '#{owner}' convoy-agent …`",
+        folder.display()
+    );
+    Ok(())
 }
 
 /// Writes a file that was exported, at once or not at all.
@@ -208,4 +225,49 @@ pub(crate) fn finish(store: &Store) -> anyhow::Result<bool> {
     }
     store.remove(STAGED)?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_own_the_state_folder_is_told_who_does() {
+        let folder = Path::new("/var/lib/convoy");
+        must_be(990, 990, folder).expect("its owner");
+        for user in [0, 1000] {
+            let refused = must_be(990, user, folder).expect_err("another").to_string();
+            assert!(
+                refused.contains("/var/lib/convoy") && refused.contains("sudo -u '#990'"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_import_into_anothers_state_folder_changes_nothing() {
+        if !rustix::process::geteuid().is_root() {
+            // Nobody else can make such a folder.
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = StateDir::create(&folder.path().join("state")).expect("made");
+        std::os::unix::fs::chown(dir.path(), Some(4343), Some(4343)).expect("given");
+        let import = Import {
+            staged: Staged {
+                file: dir.file("agent.toml"),
+                configuration: Some("[device]\n".to_owned()),
+                scep: None,
+            },
+            summary: Vec::new(),
+        };
+        let refused = apply(&dir, &import).await.expect_err("refused");
+        assert!(refused.to_string().contains("4343"), "{refused}");
+        let left = std::fs::read_dir(dir.path()).expect("listed").count();
+        assert_eq!(left, 0);
+        // Its owner may.
+        std::os::unix::fs::chown(dir.path(), Some(0), Some(0)).expect("given back");
+        apply(&dir, &import).await.expect("imported");
+        assert!(dir.file("agent.toml").exists());
+    }
 }

@@ -88,7 +88,9 @@ impl Engine {
         if self.timers {
             self.enable();
         }
-        self.recover().await;
+        if !self.recover(&mut shutdown).await {
+            return;
+        }
         loop {
             let due = self.due();
             let clock = self.bench.clock.clone();
@@ -125,7 +127,7 @@ impl Engine {
                 ledger.adjustment.unwrap_or(LEAST_ADJUSTMENT),
                 ledger.enabled.map(|(_, at)| at)?,
                 ledger.done,
-                ledger.not_after(),
+                ledger.not_after(&rules.settings),
                 now,
             )
         });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use convoy_scep::certificate::Certificate;
 use convoy_shared::{
-    enrolment::{ErrorDetail, IssuedCertificate},
+    enrolment::{ErrorDetail, IssuedCertificate, RequestState},
     id::Digest,
 };
 use tokio::time::{sleep, timeout};
@@ -17,6 +17,7 @@ use super::{
     store::Part,
 };
 use crate::{
+    configuration::Configuration,
     disk::DiskError,
     link::told,
     place::{self, Material},
@@ -44,7 +45,7 @@ impl Bench {
                 key_use: settings.key_use,
                 destination: settings.ipsec_destination.clone(),
                 url: job.terms.url.clone(),
-                asked: names::subject(settings, &brought.names),
+                asked: names::asked(settings, &brought.names),
                 certificate: IssuedCertificate {
                     issued_at: self.clock.now(),
                     serial: certificate.serial_hex(),
@@ -131,7 +132,7 @@ impl Bench {
         Ok(())
     }
 
-    fn material(&self, attempt: u64) -> Result<Option<Material>, DiskError> {
+    pub(crate) fn material(&self, attempt: u64) -> Result<Option<Material>, DiskError> {
         let text = |part: Part| -> Result<Option<String>, DiskError> {
             let bytes = self.book.store.read(&part.file(attempt))?;
             Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
@@ -188,14 +189,23 @@ impl Bench {
             );
             return;
         }
-        let Ok(configuration) = self.configuration() else {
-            return;
+        let restarted = match Configuration::load(&self.configuration) {
+            Ok(configuration) => place::restart(&configuration)
+                .await
+                .map_err(|error| told(&error)),
+            Err(error) => Err(format!("the device was not restarted: {}", told(&error))),
         };
-        if let Err(error) = place::restart(&configuration).await {
-            tracing::error!(
-                error = told(&error),
-                "the restart after a certificate failed"
-            );
+        if let Err(why) = restarted {
+            tracing::error!(error = why, "the restart after a certificate failed");
+            self.book.note(|ledger| {
+                let mut newest_first = ledger.records.iter().rev();
+                let placed = newest_first
+                    .find(|record| matches!(record.state, RequestState::Successful(_)))
+                    .map(|record| record.attempt);
+                if let Some(attempt) = placed {
+                    ledger.warn(attempt, [why]);
+                }
+            });
         }
     }
 }

@@ -3,7 +3,7 @@
 mod file;
 
 use convoy_shared::{
-    enrolment::{ErrorDetail, HISTORY, IssuedCertificate, RequestRecord, RequestState, Trigger},
+    enrolment::{ErrorDetail, HISTORY, IssuedCertificate, RequestRecord, RequestState},
     id::{Digest, Revision},
     schedule::Done,
     settings::{KeyUse, ScepSettings},
@@ -50,7 +50,7 @@ pub(crate) struct Holding {
     pub(crate) destination: String,
     /// The SCEP server's.
     pub(crate) url: String,
-    /// The subject as it was asked for: a CA may issue another.
+    /// The names as they were asked for: a CA may issue others.
     pub(crate) asked: String,
     pub(crate) certificate: IssuedCertificate,
     /// It is what its key use location has.
@@ -173,6 +173,13 @@ impl Ledger {
         }
     }
 
+    /// Gives a request up that is not wanted any more as it was made: it does not count as the timer's last.
+    pub(crate) fn abandon(&mut self, attempt: u64, why: ErrorDetail, now: Timestamp) {
+        self.set_state(attempt, RequestState::Error(why), now);
+        self.underway
+            .take_if(|underway| underway.attempt == attempt);
+    }
+
     /// Ends a request without a certificate.
     pub(crate) fn fail(&mut self, attempt: u64, why: ErrorDetail, now: Timestamp) {
         self.set_state(attempt, RequestState::Error(why), now);
@@ -250,17 +257,16 @@ impl Ledger {
         u32::try_from(stay.count()).is_ok_and(|stay| stay < settings.max_keys)
     }
 
-    /// The end of the certificate that the last request of the timer brought.
-    pub(crate) fn not_after(&self) -> Option<Timestamp> {
-        let last = self
-            .records
-            .iter()
-            .rev()
-            .find(|record| record.trigger == Trigger::Timer && record.state.is_final())?;
-        match &last.state {
-            RequestState::Successful(certificate) => Some(certificate.not_after),
-            _ => None,
-        }
+    /// The end of the certificate in use that these settings renew. They may leave a destination to the device.
+    pub(crate) fn not_after(&self, settings: &ScepSettings) -> Option<Timestamp> {
+        let destination = &settings.ipsec_destination;
+        let mut newest_first = self.certificates.iter().rev();
+        let in_use = newest_first.find(|holding| {
+            holding.in_use
+                && holding.key_use == settings.key_use
+                && (destination.is_empty() || holding.destination == *destination)
+        })?;
+        Some(in_use.certificate.not_after)
     }
 
     /// The attempts whose files are needed.

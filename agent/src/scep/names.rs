@@ -76,9 +76,15 @@ pub(crate) const fn hash(wanted: SignatureHash) -> Hash {
     }
 }
 
-/// The subject, to be compared with that of another request.
-pub(crate) fn subject(settings: &ScepSettings, names: &Names) -> String {
-    format!("O={},CN={}", settings.organization, names.common_name)
+/// The names, to be compared with those of another request: a renewal may ask for none that the old certificate lacks.
+pub(crate) fn asked(settings: &ScepSettings, names: &Names) -> String {
+    let mut sans = names.sans.clone();
+    sans.sort();
+    let sans = sans.join(",");
+    format!(
+        "O={},CN={},SAN={sans}",
+        settings.organization, names.common_name
+    )
 }
 
 fn read(name: &str) -> Option<SubjectAltName> {
@@ -118,5 +124,17 @@ mod tests {
         assert!(warnings[0].contains("IPPS"), "{warnings:?}");
         settings.common_name = "{serial}".to_owned();
         assert!(fill(&settings, &facts).is_err());
+    }
+
+    #[test]
+    fn another_address_makes_other_names_and_another_order_does_not() {
+        let settings = ScepSettings::default();
+        let names = |sans: [&str; 2]| Names {
+            common_name: "p1".to_owned(),
+            sans: sans.map(str::to_owned).to_vec(),
+        };
+        let one = asked(&settings, &names(["dns:p1", "ip:192.0.2.1"]));
+        assert_eq!(one, asked(&settings, &names(["ip:192.0.2.1", "dns:p1"])));
+        assert_ne!(one, asked(&settings, &names(["dns:p1", "ip:192.0.2.2"])));
     }
 }

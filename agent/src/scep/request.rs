@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, IsTerminal as _, Read as _, Write as _},
+    io::{BufRead, IsTerminal as _, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -12,9 +12,11 @@ use convoy_shared::{
     enrolment::RequestState,
     settings::{ChallengeSource, KeyLength, KeyUse, ScepPatch, SignatureHash},
 };
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use tokio::sync::watch;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
     Scep, Start,
@@ -199,19 +201,133 @@ fn challenge(flags: &Flags, source: ChallengeSource) -> anyhow::Result<Zeroizing
     Ok(text)
 }
 
-/// Reads a line from the terminal without showing it.
+/// Reads a line from the terminal without showing it. Ctrl-C gives up, and leaves the terminal as it was.
 fn prompt(text: &mut Zeroizing<String>) -> anyhow::Result<()> {
     let stdin = std::io::stdin();
     let mut stderr = std::io::stderr();
     stderr.write_all(b"Challenge password (empty: as the settings say): ")?;
     stderr.flush()?;
-    let shown = tcgetattr(&stdin)?;
-    let mut hidden = shown.clone();
-    hidden.local_modes.remove(LocalModes::ECHO);
+    let shown = Shown {
+        attributes: tcgetattr(&stdin)?,
+        terminal: &stdin,
+    };
+    let keys = Keys::of(&shown.attributes);
+    let mut hidden = shown.attributes.clone();
+    // Key by key, and Ctrl-C as a key: a signal would end the process before the terminal shows again what is typed.
+    hidden
+        .local_modes
+        .remove(LocalModes::ECHO | LocalModes::ISIG | LocalModes::ICANON);
+    hidden.special_codes[SpecialCodeIndex::VMIN] = 1;
+    hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
     tcsetattr(&stdin, OptionalActions::Flush, &hidden)?;
-    let read = stdin.lock().read_line(text);
-    tcsetattr(&stdin, OptionalActions::Flush, &shown)?;
+    let typed = typed(stdin.lock(), &keys);
+    drop(shown);
     stderr.write_all(b"\n")?;
-    read?;
+    text.push_str(std::str::from_utf8(&typed?).context("the challenge password is no UTF-8")?);
     Ok(())
+}
+
+/// Sets a terminal back to how it was, whatever happens.
+struct Shown<'a> {
+    terminal: &'a std::io::Stdin,
+    attributes: Termios,
+}
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        let set = tcsetattr(self.terminal, OptionalActions::Flush, &self.attributes);
+        if let Err(error) = set {
+            tracing::warn!(%error, "cannot set the terminal back: `stty sane` does");
+        }
+    }
+}
+
+/// What the terminal's special keys send. 0: there is none.
+struct Keys {
+    give_up: [u8; 3],
+    end: u8,
+    erase: u8,
+    kill: u8,
+}
+
+impl Keys {
+    fn of(attributes: &Termios) -> Self {
+        let code = |index| attributes.special_codes[index];
+        Self {
+            give_up: [
+                code(SpecialCodeIndex::VINTR),
+                code(SpecialCodeIndex::VQUIT),
+                code(SpecialCodeIndex::VSUSP),
+            ],
+            end: code(SpecialCodeIndex::VEOF),
+            erase: code(SpecialCodeIndex::VERASE),
+            kill: code(SpecialCodeIndex::VKILL),
+        }
+    }
+}
+
+/// The longest line that is read.
+const LONGEST: usize = 4096;
+
+/// A line, typed key by key.
+fn typed(input: impl BufRead, keys: &Keys) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST));
+    for byte in input.bytes() {
+        match byte? {
+            b'\n' | b'\r' => break,
+            0 => {}
+            byte if keys.give_up.contains(&byte) => bail!("given up; nothing was requested"),
+            byte if byte == keys.end => break,
+            byte if byte == keys.kill => line.zeroize(),
+            byte if byte == keys.erase || byte == 0x08 => {
+                // With all bytes of a character that has several.
+                while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
+            }
+            byte => {
+                ensure!(line.len() < LONGEST, "the challenge password is too long");
+                line.push(byte);
+            }
+        }
+    }
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: Keys = Keys {
+        give_up: [3, 0x1c, 0x1a],
+        end: 4,
+        erase: 0x7f,
+        kill: 0x15,
+    };
+
+    #[test]
+    fn a_hidden_line_is_edited_as_any_other_and_ctrl_c_gives_up() {
+        for (keys, line) in [
+            (&b"secret\nmore"[..], "secret"),
+            (b"\r", ""),
+            (b"sek\x7fcret\x04", "secret"),
+            (b"wrong\x15s\xc3\xa9\x7fecret", "secret"),
+            (b"\x7f\x08secret\n", "secret"),
+        ] {
+            let typed = typed(keys, &KEYS).expect("a line");
+            assert_eq!(typed.as_slice(), line.as_bytes());
+        }
+        for keys in [&b"\x03"[..], b"sec\x03ret\n", b"sec\x1c", b"sec\x1a"] {
+            let error = typed(keys, &KEYS).expect_err("given up");
+            assert!(error.to_string().contains("nothing was requested"));
+        }
+        typed(&[b'x'; LONGEST + 1][..], &KEYS).expect_err("too long");
+        // A key that the terminal does not have is not pressed by what has no code.
+        let none = Keys {
+            give_up: [0; 3],
+            end: 0,
+            erase: 0,
+            kill: 0,
+        };
+        let typed = typed(&b"se\0cret\n"[..], &none).expect("a line");
+        assert_eq!(typed.as_slice(), b"secret");
+    }
 }

@@ -2,14 +2,15 @@
 
 use convoy_proto::{
     documents::required_envelope,
-    scep::{BadScep, open_scep, write_settings},
+    scep::{BadScep, open_scep},
     v1,
 };
 use convoy_shared::{
     envelope::Envelope,
-    id::{ClientId, Digest, Revision},
+    id::{ClientId, Digest, Revision, RootVersion},
     root::Root,
     settings::{ScepDocument, ScepPatch, ScepServer, ScepSettings},
+    trust::MAX_REVISION_JUMP,
 };
 use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
@@ -27,6 +28,8 @@ pub(crate) const IMPORTED: &str = "settings.toml";
 pub(crate) struct Rules {
     /// Of the controller's document. 0: it has set nothing.
     pub(crate) revision: Revision,
+    /// Of the controller's document.
+    pub(crate) root_version: RootVersion,
     /// Of the controller's document.
     pub(crate) issued_at: Option<Timestamp>,
     pub(crate) settings: ScepSettings,
@@ -103,6 +106,7 @@ impl Rules {
             return Ok(self);
         }
         let rules = Self {
+            root_version: self.root_version,
             issued_at: self.issued_at,
             ..Self::default()
         };
@@ -134,7 +138,7 @@ impl Rules {
         }
     }
 
-    /// Takes a document, if it is newer; `None` if it is not.
+    /// Takes a document, if it is newer; `None` if it is not. Order is (root version, revision, time), so that revisions may begin anew under a new root.
     pub(crate) fn take(
         &self,
         wire: v1::Envelope,
@@ -143,16 +147,36 @@ impl Rules {
     ) -> Result<Option<Self>, NotTaken> {
         let envelope = required_envelope(Some(wire)).map_err(|_| BadScep::Malformed)?;
         let document = believed.open(&envelope)?;
-        if (document.revision, Some(document.issued_at)) <= (self.revision, self.issued_at) {
+        let offered = (
+            document.root_version,
+            document.revision,
+            Some(document.issued_at),
+        );
+        if offered <= (self.root_version, self.revision, self.issued_at) {
             return Ok(None);
+        }
+        let jump = document.revision.0.saturating_sub(self.revision.0);
+        if self.issued_at.is_some() && jump > MAX_REVISION_JUMP {
+            return Err(NotTaken::Jump);
         }
         store.write(DOCUMENT, &v1::Envelope::from(envelope).encode_to_vec())?;
         Ok(Some(Self::from(document).or_imported(store)?))
     }
 
-    /// Tells settings from others.
+    /// Tells what the timer goes by from others. Nothing else makes it begin anew: a CA that is rolled over brings another fingerprint to a whole fleet.
     pub(crate) fn digest(&self) -> Digest {
-        Digest::of(&write_settings(&self.settings).encode_to_vec())
+        let settings = &self.settings;
+        let text = format!(
+            "timer {}\nrequest_start {}\nauto_adjust {}\nperiodic {}\ncapacity {}\nwindow {}\nslot {:?}\n",
+            settings.timer,
+            settings.request_start,
+            settings.auto_adjust,
+            settings.periodic,
+            settings.capacity,
+            settings.window,
+            self.slot.map(|slot| slot.as_nanos()),
+        );
+        Digest::of(text.as_bytes())
     }
 }
 
@@ -160,6 +184,7 @@ impl From<ScepDocument> for Rules {
     fn from(document: ScepDocument) -> Self {
         Self {
             revision: document.revision,
+            root_version: document.root_version,
             issued_at: Some(document.issued_at),
             settings: document.settings,
             url: document.url,
@@ -200,6 +225,9 @@ pub(crate) enum NotTaken {
     /// It is not to be believed.
     #[error(transparent)]
     Bad(#[from] BadScep),
+    /// Too far ahead.
+    #[error("the revision of the SCEP settings jumps by more than {MAX_REVISION_JUMP}")]
+    Jump,
     /// It cannot be stored.
     #[error(transparent)]
     Disk(#[from] DiskError),

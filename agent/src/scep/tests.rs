@@ -3,6 +3,7 @@
 mod crashes;
 mod errors;
 mod orders;
+mod renewal;
 pub(crate) mod server;
 mod timer;
 
@@ -174,6 +175,16 @@ impl Device {
             .await
             .expect("in time")
             .expect("alive");
+    }
+
+    /// As a person changes settings: with the timer off.
+    async fn obey_anew(&mut self, settings: ScepSettings) {
+        self.obey(ScepSettings {
+            timer: false,
+            ..settings.clone()
+        })
+        .await;
+        self.obey(settings).await;
     }
 
     /// The record of an attempt, once it is as wanted.

@@ -15,7 +15,7 @@ use crate::client::ClientNumber;
 pub use challenge::{BadChallengeId, Binding, Challenge, ChallengeId};
 pub(crate) use decide::decide;
 pub use decide::order;
-pub use judge::{Asked, IssuanceRefusal, Judgement, Kind, Permit};
+pub use judge::{Asked, IssuanceRefusal, Judgement, Kind, MOST_SUBJECT, Permit};
 pub use name::{BadSanName, SanName};
 pub use profile::{BadProfile, Profile, SanKind};
 pub use state::{AuthorityState, Ca, HeldChallenge, Issuance, IssuedCert, Revocation, Transaction};

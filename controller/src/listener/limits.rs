@@ -37,13 +37,13 @@ impl Default for Limits {
 }
 
 /// How many places each address has taken.
-pub(super) struct ByAddress {
+pub(crate) struct ByAddress {
     most: usize,
     taken: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl ByAddress {
-    fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
             taken: Mutex::default(),
@@ -51,7 +51,7 @@ impl ByAddress {
     }
 
     /// A place for an address, if it has one left. Loopback always has: whoever is there is on this machine already.
-    pub(super) fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub(crate) fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = network(address);
         if let Some(address) = address {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +69,7 @@ impl ByAddress {
 }
 
 /// What is counted as one address: an IPv6 host has a whole /64. `None`: not counted.
-fn network(address: IpAddr) -> Option<IpAddr> {
+pub(crate) fn network(address: IpAddr) -> Option<IpAddr> {
     match address.to_canonical() {
         address if address.is_loopback() => None,
         IpAddr::V4(address) => Some(address.into()),
@@ -81,7 +81,7 @@ fn network(address: IpAddr) -> Option<IpAddr> {
 }
 
 /// A place that an address has taken; given back when dropped.
-pub(super) struct Place {
+pub(crate) struct Place {
     of: Arc<ByAddress>,
     address: Option<IpAddr>,
 }

@@ -3,9 +3,12 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
-use convoy_fleet::issuance::{Asked, Judgement, Kind as AskedKind, Order, Transaction, Waiting};
+use convoy_fleet::issuance::{
+    Asked, Judgement, Kind as AskedKind, Order, Permit, Transaction, Waiting,
+};
 use convoy_scep::{
     certificate::Certificate,
     issue::Authority,
@@ -16,20 +19,31 @@ use convoy_scep::{
 use convoy_shared::id::Digest;
 use http::StatusCode;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Scep,
     message::{Outcome, Refused, open, write},
     names,
+    rate::Bucket,
     replay::Replays,
     secrets,
 };
 
+/// A device, or a certificate that renews itself, brings so many certificates at once,
+const PACE_BURST: u32 = 30;
+/// and then one in so long.
+const PACE: Duration = Duration::from_secs(60);
+
 /// Answers messages.
 pub(super) struct Answers {
     scep: Arc<Scep>,
-    replays: Mutex<Replays>,
+    /// Nonces of requests for certificates.
+    nonces: Mutex<Replays>,
+    /// Encrypted content keys.
+    keys: Arc<Mutex<Replays>>,
+    /// How often a device, or a certificate, may bring another certificate.
+    pace: Bucket<Digest>,
     /// As many at work as there are processors: more would only wait for each other.
     at_work: Semaphore,
 }
@@ -49,7 +63,9 @@ impl Answers {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             scep,
-            replays: Mutex::default(),
+            nonces: Mutex::default(),
+            keys: Arc::default(),
+            pace: Bucket::new(PACE, PACE_BURST),
             at_work: Semaphore::new(processors * 2),
         }
     }
@@ -88,7 +104,14 @@ impl Answers {
         let received = self
             .work({
                 let authority = Arc::clone(&authority);
-                move || open(&message, &authority, &former, policy, now)
+                let keys = Arc::clone(&self.keys);
+                move || {
+                    let mut admits = |key: &[u8]| {
+                        let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
+                        !keys.is_reused(key, digest, now)
+                    };
+                    open(&message, &authority, &former, policy, now, &mut admits)
+                }
             })
             .await;
         let (incoming, authority, number) = match received {
@@ -138,9 +161,13 @@ impl Answers {
             .collect()
     }
 
+    /// Some peers poll under the nonce of their request.
     fn is_replayed(&self, incoming: &Incoming, digest: Digest, now: Timestamp) -> bool {
-        let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
-        replays.is_reused(incoming.sender_nonce().as_bytes(), digest, now)
+        if !matches!(incoming.kind, Kind::Enrol { .. } | Kind::Renew { .. }) {
+            return false;
+        }
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        nonces.is_reused(incoming.sender_nonce().as_bytes(), digest, now)
     }
 
     async fn work<T: Send + 'static>(
@@ -186,7 +213,7 @@ impl Answers {
             }
             Kind::GetCrl { issuer, .. } => {
                 self.is_ours(issuer, authority)?;
-                Ok(Outcome::Crl)
+                Ok(Outcome::Crl(number))
             }
         }
     }
@@ -236,6 +263,7 @@ impl Answers {
             kind,
             subject: request.subject().to_vec(),
             subject_text: request.subject_text(),
+            has_other_parts: request.has_other_subject_parts(),
             common_names: request.common_names(),
             sans: request.sans().iter().map(names::to_text).collect(),
             spki: Digest::of(request.spki()),
@@ -251,6 +279,7 @@ impl Answers {
             Judgement::Again(issued) => Ok(Outcome::Again(issued.certificate)),
             Judgement::StillWaiting => Ok(Outcome::Pending),
             Judgement::Wait(permit) => {
+                self.not_too_often(&permit)?;
                 let challenge = permit
                     .challenge
                     .ok_or_else(|| Refused::of(FailInfo::BadRequest, "no challenge"))?;
@@ -268,6 +297,7 @@ impl Answers {
                 Ok(Outcome::Pending)
             }
             Judgement::Issue(permit) => {
+                self.not_too_often(&permit)?;
                 let scep = Arc::clone(&self.scep);
                 let (spki, subject) = (request.spki().to_vec(), asked.subject);
                 let issued = self
@@ -294,6 +324,24 @@ impl Answers {
         }
     }
 
+    /// Each certificate is kept for good: who may have one may not have any number.
+    fn not_too_often(&self, permit: &Permit) -> Result<(), Refused> {
+        let whose = match (permit.client, &permit.renews) {
+            (Some(client), _) => Digest::of(format!("client {client}").as_bytes()),
+            (None, Some(serial)) => Digest::of(serial),
+            // As many as the challenge admits.
+            (None, None) => return Ok(()),
+        };
+        if self.pace.take(whose, Instant::now()) {
+            Ok(())
+        } else {
+            Err(Refused::of(
+                FailInfo::BadRequest,
+                "too many certificates in a short time; come back later",
+            ))
+        }
+    }
+
     async fn reply(
         &self,
         incoming: Arc<Incoming>,
@@ -303,7 +351,7 @@ impl Answers {
     ) -> Answer {
         let (result, refused) = match &outcome {
             Ok(Outcome::Issued(_)) => ("issued", false),
-            Ok(Outcome::Again(_) | Outcome::Crl) => ("repeated", false),
+            Ok(Outcome::Again(_) | Outcome::Crl(_)) => ("repeated", false),
             Ok(Outcome::Pending) => ("pending", false),
             Err(Refused::Told(info, text)) => {
                 tracing::info!(%peer, transaction = %incoming.transaction_id, fail_info = info.number(), text, "SCEP request refused");
@@ -314,7 +362,7 @@ impl Answers {
             }
         };
         let crl = match &outcome {
-            Ok(Outcome::Crl) => match self.scep.crl().await {
+            Ok(Outcome::Crl(number)) => match self.scep.crl_of(*number).await {
                 Ok(crl) => crl,
                 Err(error) => return self.broken(&error),
             },

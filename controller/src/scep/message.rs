@@ -7,7 +7,7 @@ use convoy_scep::{
     certificate::Certificate,
     issue::Authority,
     message::FailInfo,
-    server::{AnswerError, Identity, Incoming, Received, receive},
+    server::{AnswerError, Identity, Incoming, Received, receive_if},
 };
 use jiff::Timestamp;
 
@@ -18,7 +18,8 @@ pub(super) enum Outcome {
     Issued(Vec<u8>),
     Again(Vec<u8>),
     Pending,
-    Crl,
+    /// The list of the CA with this number.
+    Crl(u32),
 }
 
 /// Why it comes to nothing.
@@ -51,17 +52,18 @@ pub(super) fn open(
     former: &[(u32, Arc<Authority>)],
     policy: Policy,
     now: Timestamp,
+    admits: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Opened {
     let all: Vec<Certificate> = std::iter::once(authority)
         .chain(former.iter().map(|(_, older)| older.as_ref()))
         .map(|authority| authority.certificate.clone())
         .collect();
-    let as_one = |authority| {
+    let mut as_one = |authority| {
         let identity = Identity {
             former: &all,
             ..Identity::new(authority, policy)
         };
-        receive(message, &identity, now)
+        receive_if(message, &identity, now, admits)
     };
     let received = as_one(authority);
     if matches!(received, Received::Request(_)) {
@@ -94,7 +96,7 @@ pub(super) fn write(
             Err(_) => incoming.failure(identity, FailInfo::BadCertId, None),
         },
         Ok(Outcome::Pending) => incoming.pending(identity),
-        Ok(Outcome::Crl) => incoming.crl(identity, crl),
+        Ok(Outcome::Crl(_)) => incoming.crl(identity, crl),
         Err(Refused::Told(info, text)) => incoming.failure(identity, info, Some(&text)),
         Err(Refused::Broken) => incoming.failure(identity, FailInfo::BadRequest, None),
     }

@@ -2,12 +2,15 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::IpAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::time::Instant;
+
+use crate::listener::limits::network;
 
 /// Refused requests from one address, at once,
 const GUESSES: u32 = 60;
@@ -18,24 +21,18 @@ const ADDRESSES: usize = 65_536;
 
 /// A limit per address.
 pub(super) struct Rate {
-    requests: Option<Bucket>,
-    guesses: Bucket,
+    requests: Option<Bucket<IpAddr>>,
+    guesses: Bucket<IpAddr>,
 }
 
 impl Rate {
     pub(super) fn new(per_second: Option<u32>) -> Self {
         Self {
-            requests: per_second.filter(|rate| *rate > 0).map(|rate| Bucket {
-                every: Duration::from_secs(1) / rate,
-                // Ten seconds' worth at once.
-                burst: rate.saturating_mul(10),
-                paid: Mutex::default(),
-            }),
-            guesses: Bucket {
-                every: GUESS_EVERY,
-                burst: GUESSES,
-                paid: Mutex::default(),
-            },
+            // Ten seconds' worth at once.
+            requests: per_second
+                .filter(|rate| *rate > 0)
+                .map(|rate| Bucket::new(Duration::from_secs(1) / rate, rate.saturating_mul(10))),
+            guesses: Bucket::new(GUESS_EVERY, GUESSES),
         }
     }
 
@@ -43,30 +40,44 @@ impl Rate {
     pub(super) fn admits(&self, address: IpAddr) -> bool {
         self.requests
             .as_ref()
-            .is_none_or(|bucket| bucket.take(address, Instant::now()))
+            .is_none_or(|bucket| bucket.take(counted(address), Instant::now()))
     }
 
     /// Whether the address has not been refused too often.
     pub(super) fn admits_guess(&self, address: IpAddr) -> bool {
-        self.guesses.has(address, Instant::now())
+        self.guesses.has(counted(address), Instant::now())
     }
 
     /// Takes one refusal.
     pub(super) fn guessed(&self, address: IpAddr) {
-        self.guesses.take(address, Instant::now());
+        self.guesses.take(counted(address), Instant::now());
     }
 }
 
-/// So many at once, and then one at a time.
-struct Bucket {
-    every: Duration,
-    burst: u32,
-    /// Until when each address has paid.
-    paid: Mutex<HashMap<IpAddr, Instant>>,
+/// What is counted as one address: an IPv6 host has a whole /64.
+fn counted(address: IpAddr) -> IpAddr {
+    network(address).unwrap_or(address)
 }
 
-impl Bucket {
-    fn take(&self, address: IpAddr, now: Instant) -> bool {
+/// So many at once, and then one at a time.
+pub(super) struct Bucket<K> {
+    every: Duration,
+    burst: u32,
+    /// Until when each has paid.
+    paid: Mutex<HashMap<K, Instant>>,
+}
+
+impl<K: Eq + Hash> Bucket<K> {
+    pub(super) fn new(every: Duration, burst: u32) -> Self {
+        Self {
+            every,
+            burst,
+            paid: Mutex::default(),
+        }
+    }
+
+    /// Takes one, if there is one left.
+    pub(super) fn take(&self, address: K, now: Instant) -> bool {
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         if paid.len() >= ADDRESSES {
             paid.retain(|_, until| *until > now);
@@ -80,7 +91,7 @@ impl Bucket {
         true
     }
 
-    fn has(&self, address: IpAddr, now: Instant) -> bool {
+    fn has(&self, address: K, now: Instant) -> bool {
         let paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         paid.get(&address)
             .is_none_or(|until| *until + self.every <= now + self.every * self.burst)

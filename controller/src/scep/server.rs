@@ -4,7 +4,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use convoy_scep::{
-    http::{MAX_BODY, Method, Operation, media},
+    http::{Method, Operation, media},
     server::{ca_caps, ca_cert, next_ca_cert},
 };
 use http::{
@@ -20,8 +20,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Scep, answer::Answers, rate::Rate};
-use crate::clock;
+use super::{Scep, answer::Answers, authority::AuthorityError, rate::Rate};
+use crate::{clock, listener::limits::ByAddress};
 
 /// The paths that are served: our own, the usual one of other servers, and NDES's, which printers expect.
 pub const PATHS: [&str; 4] = [
@@ -39,6 +39,12 @@ const CONNECTIONS: usize = 4096;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A body must come within it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+/// A connection lasts no longer.
+const CONNECTION: Duration = Duration::from_secs(120);
+/// Connections from one address. Loopback is not counted.
+const PER_ADDRESS: usize = 64;
+/// The longest body: a message is a few kilobytes.
+const MAX_BODY: usize = 128 * 1024;
 /// A request line with a message in it, and headers.
 const HEAD: usize = 128 * 1024;
 
@@ -47,6 +53,7 @@ pub struct Server {
     pub(super) scep: Arc<Scep>,
     pub(super) answers: Answers,
     rate: Rate,
+    places: Arc<ByAddress>,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -59,6 +66,7 @@ impl Server {
             answers: Answers::new(Arc::clone(&scep)),
             scep,
             rate: Rate::new(per_second),
+            places: Arc::new(ByAddress::new(PER_ADDRESS)),
         }
     }
 
@@ -72,10 +80,14 @@ impl Server {
             };
             match socket.accept().await {
                 Ok((stream, peer)) => {
+                    let Some(own) = server.places.place(peer.ip()) else {
+                        tracing::debug!(%peer, "too many SCEP connections from one address");
+                        continue;
+                    };
                     let server = Arc::clone(&server);
                     tokio::spawn(async move {
                         server.connection(stream, peer).await;
-                        drop(place);
+                        drop((place, own));
                     });
                 }
                 Err(error) => {
@@ -96,10 +108,11 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(HEAD)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
-        if let Err(error) = served {
-            tracing::debug!(%peer, %error, "a SCEP connection ended");
+            .serve_connection(TokioIo::new(stream), service);
+        match timeout(CONNECTION, served).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "a SCEP connection ended"),
+            Err(_) => tracing::debug!(%peer, "a SCEP connection has lasted too long"),
         }
     }
 
@@ -109,11 +122,10 @@ impl Server {
             return too_many();
         }
         let path = request.uri().path().trim_end_matches('/').to_owned();
-        if path == CRL_PATH && request.method() == http::Method::GET {
-            return match self.scep.crl().await {
-                Ok(crl) => plain("application/pkix-crl", crl),
-                Err(error) => failed(&error),
-            };
+        if let Some(which) = path.strip_prefix(CRL_PATH)
+            && request.method() == http::Method::GET
+        {
+            return self.crl(which).await;
         }
         if !PATHS.iter().any(|known| path.eq_ignore_ascii_case(known)) {
             return told(StatusCode::NOT_FOUND, "SCEP is served at /scep\n");
@@ -169,6 +181,22 @@ impl Server {
                     ),
                 }
             }
+        }
+    }
+
+    /// The list of the CA in force, or of the one with this number.
+    async fn crl(&self, which: &str) -> Answer {
+        let list = match which.strip_prefix('/').map(str::parse) {
+            None if which.is_empty() => self.scep.crl().await,
+            Some(Ok(number)) => self.scep.crl_of(number).await,
+            None | Some(Err(_)) => Err(AuthorityError::NoAuthority),
+        };
+        match list {
+            Ok(list) => plain("application/pkix-crl", list),
+            Err(AuthorityError::NoAuthority) => {
+                told(StatusCode::NOT_FOUND, "there is no such CA\n")
+            }
+            Err(error) => failed(&error),
         }
     }
 

@@ -44,7 +44,7 @@ impl Scep {
             .unwrap_or(ca.not_after())
             .min(ca.not_after());
         let serial = serial()?;
-        let crl_url = self.crl_url();
+        let crl_url = self.crl_url(number);
         let certificate = authority.issue(&Leaf {
             subject,
             spki,

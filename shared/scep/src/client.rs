@@ -234,6 +234,19 @@ pub enum FaultyResponse {
     /// There is no certificate for our key in it.
     #[error("the answer has no certificate for the key of the request")]
     OtherKey,
+    /// Its certificate has expired, or is for later.
+    #[error(
+        "the certificate is valid from {not_before} to {not_after}, which is not now: compare the clocks"
+    )]
+    NotValid {
+        /// First instant of its validity.
+        not_before: Timestamp,
+        /// Last instant of its validity.
+        not_after: Timestamp,
+    },
+    /// Its certificate is another CA's.
+    #[error("the certificate is not issued by the CA that is pinned, nor by one that it shows")]
+    Issuer,
     /// PENDING, where nothing can be pending.
     #[error("the answer defers what cannot be deferred")]
     Deferred,

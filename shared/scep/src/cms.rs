@@ -4,7 +4,7 @@ use der::asn1::ObjectIdentifier;
 
 pub use self::{
     certificates::{Bag, certs_only, read_certs_only},
-    enveloped::{Opened, open, seal},
+    enveloped::{Opened, open, open_if, seal},
     signed::{Attribute, SignedData, Signer, sign},
 };
 use crate::{

@@ -24,7 +24,7 @@ pub use builder::{RequestBuilder, SubjectPart};
 pub use challenge::Challenge;
 
 /// The longest request that is read, in bytes.
-pub const MAX_REQUEST: usize = 64 * 1024;
+pub const MAX_REQUEST: usize = 16 * 1024;
 
 const CHALLENGE_PASSWORD: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.7");
 const EXTENSION_REQUEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.14");
@@ -166,6 +166,16 @@ impl CertificationRequest {
     #[must_use]
     pub fn common_names(&self) -> Vec<String> {
         names::common_names(&self.subject)
+    }
+
+    /// Whether the subject has attributes beside common name and organization.
+    #[must_use]
+    pub fn has_other_subject_parts(&self) -> bool {
+        let known = [name::COMMON_NAME, name::ORGANIZATION];
+        names::parts(&self.subject).is_ok_and(|relative| {
+            let mut all = relative.iter().flatten();
+            all.any(|part| !known.contains(&part.oid))
+        })
     }
 
     /// The public key, a SubjectPublicKeyInfo in DER.

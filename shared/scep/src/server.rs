@@ -14,7 +14,7 @@ mod answer;
 mod receive;
 
 pub use answer::{ca_cert, next_ca_cert};
-pub use receive::receive;
+pub use receive::{receive, receive_if};
 
 /// Who answers, and what it accepts. The CA answers itself: there is no RA.
 #[derive(Clone, Copy, Debug)]
@@ -200,11 +200,13 @@ impl Rejection {
         match self {
             Self::Message(_) | Self::NoNonce | Self::Answer(_) => None,
             Self::Algorithm(_) | Self::RequesterKey | Self::KeyKind => Some(FailInfo::BadAlg),
-            // One answer for all that depends on what was decrypted: two would tell how much of a forged envelope was right.
+            // One answer for whatever is wrong with what was decrypted: two would tell how much of a forged envelope was right. What an envelope
+            // decrypts to that is right shows all the same; that nobody can try this out is what `receive_if` is for.
             Self::NoSigner
             | Self::Signature(_)
             | Self::Envelope(_)
             | Self::Content(_)
+            | Self::OtherCa
             | Self::Request(_) => Some(FailInfo::BadMessageCheck),
             Self::NoRequest(_)
             | Self::KeyBits(_)
@@ -213,7 +215,6 @@ impl Rejection {
             | Self::Expired { .. }
             | Self::OtherSubject => Some(FailInfo::BadRequest),
             Self::Time(_) => Some(FailInfo::BadTime),
-            Self::OtherCa => Some(FailInfo::BadCertId),
         }
     }
 }

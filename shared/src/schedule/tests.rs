@@ -199,10 +199,46 @@ fn a_certificate_that_ends_before_the_next_request_is_renewed_in_time() {
     device.ends(renewal, true);
     device.not_after = Some(renewal + DAY * 33);
     assert_eq!(device.next(renewal), Some(midnight() + DAY * 30));
-    // One that failed waits for the grid.
-    device.ends(renewal, false);
-    device.not_after = Some(midnight() + DAY * 12);
-    assert_eq!(device.next(renewal), Some(midnight() + DAY * 30));
+}
+
+#[test]
+fn a_renewal_that_failed_is_tried_again_while_the_certificate_in_use_lasts() {
+    let mut device = monthly();
+    let end = midnight() + DAY * 12;
+    device.not_after = Some(end);
+    let due = midnight() + DAY * 8;
+    device.ends(due, false);
+    assert_eq!(device.next(due), Some(due + HOUR * 64), "2/3 of four days");
+    // Nearer and nearer to its end, but never without a pause, and before the grid point.
+    let poll_interval = device.settings.poll_interval.0;
+    let (mut last, mut before, mut tries) = (due, 0, 0);
+    loop {
+        let next = device.next(last).expect("due");
+        if next == midnight() + DAY * 30 {
+            break;
+        }
+        assert!(next.duration_since(last) >= poll_interval);
+        before += usize::from(next < end);
+        tries += 1;
+        device.ends(next, false);
+        last = next;
+    }
+    assert!((6..12).contains(&before), "{before}");
+    assert!(
+        tries < 30,
+        "an expired certificate is asked for {tries} times"
+    );
+    // Those that were missed while the device was off are made up for by one.
+    device.ends(due, false);
+    let back = end - HOUR;
+    let missed = device.next(back).expect("due");
+    assert!(due + HOUR * 64 <= missed && missed <= back, "{missed}");
+    device.ends(missed, false);
+    assert!(device.next(back).is_some_and(|next| next > back));
+    // One that lasts until after the grid point waits for that.
+    device.ends(due, false);
+    device.not_after = Some(midnight() + DAY * 31);
+    assert_eq!(device.next(due), Some(midnight() + DAY * 30));
 }
 
 #[test]

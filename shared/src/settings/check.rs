@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv6Addr};
 
 use jiff::SignedDuration;
 
-use super::{BadSetting, ChallengeSource, Periodic, ScepServer, ScepSettings};
+use super::{BadSetting, CaPin, ChallengeSource, Periodic, ScepServer, ScepSettings};
 
 /// What a device knows of itself, to fill in templates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -210,6 +210,19 @@ impl ScepSettings {
                 "challenge",
                 "built-in",
                 "possible for another server than the built-in one: use stored, ndes or none",
+            ));
+        }
+        let secret = matches!(
+            self.challenge,
+            ChallengeSource::Stored | ChallengeSource::Ndes
+        );
+        if secret && matches!(self.server, ScepServer::Url(_)) && self.ca_fingerprint == CaPin::None
+        {
+            return Err(BadSetting::new(
+                "ca_fingerprint",
+                "none",
+                "enough for a challenge password: whoever answers for the server could read it. Give the SHA-256 of the CA certificate, or \
+                 \"any\" if you accept that",
             ));
         }
         if self.challenge == ChallengeSource::Ndes && self.ndes_url.is_empty() {

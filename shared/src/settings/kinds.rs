@@ -232,8 +232,10 @@ impl FromStr for ScepServer {
 /// What a CA is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CaPin {
-    /// Whatever the server shows is taken: whoever stands in between can read the challenge.
+    /// Not known: no challenge is sent to a server elsewhere.
     None,
+    /// Whatever the server shows is taken, as somebody has decided: whoever stands in between can read the challenge.
+    Any,
     /// SHA-256 of the CA's certificate, DER.
     Sha256(Digest),
 }
@@ -242,6 +244,7 @@ impl fmt::Display for CaPin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("none"),
+            Self::Any => f.write_str("any"),
             Self::Sha256(digest) => f.write_str(&hex::encode(digest.as_bytes())),
         }
     }
@@ -254,6 +257,9 @@ impl FromStr for CaPin {
         if text.is_empty() || text == "none" {
             return Ok(Self::None);
         }
+        if text == "any" {
+            return Ok(Self::Any);
+        }
         // As `openssl x509 -fingerprint` prints it, too.
         let digits = text.replace([':', ' '], "");
         hex::decode(digits)
@@ -264,7 +270,7 @@ impl FromStr for CaPin {
                 BadSetting::new(
                     "ca_fingerprint",
                     text,
-                    "none, or the SHA-256 of the CA certificate as 64 hex digits",
+                    "none, any, or the SHA-256 of the CA certificate as 64 hex digits",
                 )
             })
     }

@@ -46,7 +46,7 @@ async fn whenever_it_dies_the_next_start_puts_it_right() {
         let device = Device::new();
         moments(&device, &places(&device), &new).await
     };
-    assert_eq!(all.len(), 1 + 3 + 1 + 3 + 4 + 1 + 3, "{all:?}");
+    assert_eq!(all.len(), 1 + 3 + 1 + 3 + 4 + 1 + 1 + 3, "{all:?}");
     for there_before in [true, false] {
         for moment in &all {
             let device = Device::new();
@@ -59,7 +59,7 @@ async fn whenever_it_dies_the_next_start_puts_it_right() {
             crash(&device, &places, &new, *moment).await;
             let recovered = recover(&device.state, &places).await.expect("recovered");
             device.is_tidy();
-            let installed = matches!(moment, Moment::Done | Moment::Forgotten(_));
+            let installed = matches!(moment, Moment::Done | Moment::Kept | Moment::Forgotten(_));
             if installed {
                 assert!(device.has(&new), "{moment:?}");
                 assert!(matches!(
@@ -84,6 +84,14 @@ async fn whenever_it_dies_the_next_start_puts_it_right() {
                 if there_before {
                     assert_eq!(device.read("served"), Some(old.certificate_pem.clone()));
                 }
+            }
+            // What was there before is kept once it is gone, and not before.
+            let kept: Vec<_> = device.kept().into_iter().map(|(_, text)| text).collect();
+            if installed && there_before {
+                let before = [&old.chain_pem, &old.certificate_pem, old.key_pem.as_str()];
+                assert_eq!(kept, before, "{moment:?}");
+            } else {
+                assert_eq!(kept, Vec::<String>::new(), "{moment:?}");
             }
             // Once is enough.
             let again = recover(&device.state, &places).await.expect("recovered");

@@ -33,6 +33,7 @@ async fn strongswan_gets_each_authority_in_a_file_of_its_own() {
     let swan = location(Preset::StrongSwan(StrongSwan {
         folder: device.path(""),
         name: "hq".to_owned(),
+        ca: true,
         swanctl: device.command("swanctl", ""),
     }));
     let places = Places {
@@ -71,6 +72,39 @@ async fn strongswan_gets_each_authority_in_a_file_of_its_own() {
     place.install(&device.state, &new).await.expect("installed");
     assert!(!device.path("x509ca/hq-2.pem").exists());
     device.is_tidy();
+}
+
+#[tokio::test]
+async fn strongswan_trusts_no_authority_that_nobody_named() {
+    let device = Device::new();
+    for folder in ["x509", "private", "x509ca"] {
+        device.folder(folder);
+    }
+    // The device owner's own.
+    device.write("x509ca/hq.pem", "the other side's", 0o644);
+    let swan = location(Preset::StrongSwan(StrongSwan {
+        folder: device.path(""),
+        name: "hq".to_owned(),
+        ca: false,
+        swanctl: device.command("swanctl", ""),
+    }));
+    let places = Places {
+        ipsec: [("hq".to_owned(), swan)].into(),
+        ..Places::default()
+    };
+    let place = places.place(KeyUse::IpSec, "hq").expect("configured");
+    let new = material();
+    place.install(&device.state, &new).await.expect("installed");
+    assert_eq!(
+        device.read("x509/hq.pem").as_ref(),
+        Some(&new.certificate_pem)
+    );
+    let authorities = std::fs::read_dir(device.path("x509ca")).expect("listed");
+    assert_eq!(authorities.count(), 1);
+    assert_eq!(
+        device.read("x509ca/hq.pem").as_deref(),
+        Some("the other side's")
+    );
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use convoy_scep::{
     certificate::Certificate,
-    client::{Enrolment, HttpReply, Issued, Pending, Purpose, Settings, Step, TransportError},
+    client::{
+        Enrolment, Failure, HttpReply, Issued, Pending, Purpose, Settings, Step, TransportError,
+    },
     http::HttpRequest,
     key::RsaKey,
 };
@@ -80,6 +82,21 @@ impl Bench {
                         }
                         return Ok(issued);
                     }
+                    Step::Failed(failure @ Failure::FailInfo { .. })
+                        if job.renews.is_some() && job.transaction.is_none() =>
+                    {
+                        // The old certificate is not enough, or is no more: as if there were none.
+                        let (detail, said) = outcome::failed(&failure);
+                        tracing::info!(attempt = job.attempt, why = %detail, "the renewal is refused, and a first request made instead");
+                        let warning = format!(
+                            "the SCEP server refused the renewal ({detail}), and a first request was made instead"
+                        );
+                        self.book.note(|ledger| {
+                            ledger.warn(job.attempt, said.into_iter().chain([warning]))
+                        });
+                        job.renews = None;
+                        break;
+                    }
                     Step::Failed(failure) => {
                         let (detail, said) = outcome::failed(&failure);
                         self.book.note(|ledger| ledger.warn(job.attempt, said));
@@ -96,8 +113,8 @@ impl Bench {
         let settings = Settings {
             identifier: Some(scep.ca_identifier.clone()).filter(|text| !text.is_empty()),
             ca_fingerprint: match scep.ca_fingerprint {
-                CaPin::None => None,
                 CaPin::Sha256(digest) => Some(*digest.as_bytes()),
+                _ => None,
             },
             hash: Some(names::hash(scep.signature_algorithm)),
             cipher: None,
@@ -138,7 +155,7 @@ impl Bench {
         let attempt = self.book.read(|ledger| {
             let old = ledger.in_use(settings.key_use, &settings.ipsec_destination)?;
             let fits = old.url == job.terms.url
-                && old.asked == names::subject(settings, names)
+                && old.asked == names::asked(settings, names)
                 && old.certificate.not_before <= now
                 && now < old.certificate.not_after;
             fits.then_some(old.attempt)

@@ -7,7 +7,7 @@ use convoy_proto::{
 use convoy_scep::request::Challenge;
 use convoy_shared::{
     enrolment::Trigger,
-    settings::{ScepPatch, ScepSettings},
+    settings::{CaPin, ScepPatch, ScepServer, ScepSettings},
 };
 use zeroize::Zeroizing;
 
@@ -85,8 +85,14 @@ impl Engine {
         if order.url.is_empty() {
             return Err("no SCEP server is set".to_owned());
         }
+        if order.challenge.is_some()
+            && matches!(order.settings.server, ScepServer::Url(_))
+            && order.settings.ca_fingerprint == CaPin::None
+        {
+            return Err("ca_fingerprint is not set: who stands between the device and the SCEP server could read the challenge password. Give the SHA-256 of the CA's certificate (--ca-fingerprint), or \"any\" to take whatever CA answers".to_owned());
+        }
         let configuration = self.bench.configuration().map_err(|ended| match ended {
-            Ended::Failed(why) => why.cause(),
+            Ended::Failed(why) | Ended::Abandoned(why) => why.cause(),
             Ended::Left => "the agent ends".to_owned(),
         })?;
         let (key_use, destination) = (order.settings.key_use, &order.settings.ipsec_destination);

@@ -92,7 +92,7 @@ async fn errors_are_named_as_the_printers_name_them() {
     device.server.desk.set(Mood::Grants);
     device.server.desk.seen();
     settings.ca_fingerprint = CaPin::Sha256(Digest::of(b"another"));
-    device.obey(settings.clone()).await;
+    device.obey_anew(settings.clone()).await;
     assert!(matches!(
         device.failed(8).await,
         ErrorDetail::FaultyResponse(_)
@@ -129,7 +129,7 @@ async fn a_wrong_challenge_is_refused_by_the_server_and_none_by_the_controller()
         storable: false,
     };
     let mut asked = device.session(Ok(given));
-    let mut settings = ScepSettings {
+    let settings = ScepSettings {
         challenge: ChallengeSource::Ndes,
         ndes_url: "http://ndes/x".to_owned(),
         ..device.settings()
@@ -142,8 +142,7 @@ async fn a_wrong_challenge_is_refused_by_the_server_and_none_by_the_controller()
     asked.recv().await.expect("asked");
     assert!(!device.has("challenge"));
     let mut asked = device.session(Err(Denied::Refused("the cache is full".to_owned())));
-    settings.polls = 3;
-    device.obey(settings).await;
+    device.obey_anew(settings).await;
     let why = device.failed(2).await.cause();
     assert!(why.contains("the cache is full"), "{why}");
     asked.recv().await.expect("asked");
@@ -163,4 +162,25 @@ async fn what_is_waited_for_is_given_up_when_the_timer_is_turned_off() {
         .await;
     assert_eq!(device.failed(1).await, ErrorDetail::Deferred);
     assert_eq!(device.ledger().underway, None);
+}
+
+#[tokio::test]
+async fn what_is_waited_for_is_asked_for_again_by_new_settings() {
+    let mut device = Device::new().await;
+    device.server.desk.set(Mood::Defers);
+    device.obey(device.settings()).await;
+    device.waiting(1, 1).await;
+    device.server.desk.set(Mood::Grants);
+    device
+        .obey(ScepSettings {
+            organization: "Acme".to_owned(),
+            ..device.settings()
+        })
+        .await;
+    assert_eq!(device.failed(1).await, ErrorDetail::Deferred);
+    let record = device.succeeded(2).await;
+    let RequestState::Successful(certificate) = record.state else {
+        unreachable!()
+    };
+    assert_eq!(certificate.subject, "CN=p1.example,O=Acme");
 }

@@ -45,6 +45,10 @@ async fn an_order_is_refused_where_it_cannot_be() {
     let mut lacking = device.order(|_| ());
     lacking.settings = None;
     assert!(reason(device.scep().answer(lacking).await).contains("settings"));
+    let unpinned = device.order(|settings| settings.ca_fingerprint = CaPin::None);
+    let why = reason(device.scep().answer(unpinned).await);
+    assert!(why.contains("ca_fingerprint"), "{why}");
+    assert_eq!(device.server.desk.challenges(), []);
     let nowhere = device.order(|settings| settings.key_use = convoy_shared::settings::KeyUse::Tls);
     assert!(reason(device.scep().answer(nowhere).await).contains("[places.tls]"));
     device.server.desk.set(Mood::Defers);

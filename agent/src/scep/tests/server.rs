@@ -27,6 +27,8 @@ pub(crate) enum Mood {
     Grants,
     Defers,
     Refuses(FailInfo),
+    /// Whatever an old certificate vouches for.
+    RefusesRenewals,
     Answers(u16),
     TalksNonsense,
     SaysNothing,
@@ -180,6 +182,9 @@ impl Desk {
         state.transactions.push(incoming.transaction_id.to_string());
         let body = match (&incoming.kind, state.mood) {
             (_, Mood::Refuses(info)) => incoming.failure(&identity, info, Some("go away")),
+            (Kind::Renew { .. }, Mood::RefusesRenewals) => {
+                incoming.failure(&identity, FailInfo::BadRequest, None)
+            }
             (Kind::Poll { .. }, Mood::Grants) => {
                 let deferred = state.deferred.take().expect("something is deferred");
                 assert_eq!(deferred.transaction_id, incoming.transaction_id);

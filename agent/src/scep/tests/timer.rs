@@ -157,10 +157,10 @@ async fn a_full_device_says_so_at_once_and_makes_room_where_it_may() {
         key_use: KeyUse::Tls,
         ..settings.clone()
     };
-    device.obey(elsewhere).await;
+    device.obey_anew(elsewhere).await;
     assert_eq!(device.failed(3).await, ErrorDetail::KeyLimit);
     device
-        .obey(ScepSettings {
+        .obey_anew(ScepSettings {
             delete_old: true,
             ..settings
         })

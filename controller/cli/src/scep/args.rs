@@ -252,7 +252,7 @@ pub(crate) struct CreateChallenge {
     /// It admits any number of requests
     #[arg(long, conflicts_with = "uses")]
     pub(crate) unlimited: bool,
-    /// The common name that it is for [default: any]
+    /// The common name that it is for [default: any; with --san one of those names]
     #[arg(long, value_name = "CN", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) common_name: Option<String>,
     /// A subject alternative name that it is for: dns:NAME, ip:ADDRESS or uri:URI; can be repeated

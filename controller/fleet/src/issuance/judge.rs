@@ -11,6 +11,9 @@ use super::{
 };
 use crate::client::ClientNumber;
 
+/// The longest subject, in bytes of DER.
+pub const MOST_SUBJECT: usize = 2048;
+
 /// A request, as its message said it. That its signatures hold was checked at the door.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -22,6 +25,8 @@ pub struct Asked {
     pub subject: Vec<u8>,
     /// The same for people (RFC 4514).
     pub subject_text: String,
+    /// It says more than common name and organization.
+    pub has_other_parts: bool,
     /// Common names, in order; most subjects have one.
     pub common_names: Vec<String>,
     /// Subject alternative names, "dns:…", "ip:…", "uri:…".
@@ -81,6 +86,9 @@ pub enum IssuanceRefusal {
         "the challenge password, or the certificate that is renewed, is for other names than {0:?}"
     )]
     Binding(String),
+    /// Nobody reads such a name.
+    #[error("the subject is longer than {MOST_SUBJECT} bytes")]
+    Subject,
     /// The transaction is another request's.
     #[error("the transaction id was used for another request")]
     TransactionReused,
@@ -139,6 +147,9 @@ impl Issuance {
             Some(Earlier::Issued(issued)) => return Ok(Judgement::Again(Box::new(issued.clone()))),
             Some(Earlier::Waits) => return Ok(Judgement::StillWaiting),
             None => {}
+        }
+        if asked.subject.len() > MOST_SUBJECT {
+            return Err(IssuanceRefusal::Subject);
         }
         match &asked.kind {
             Kind::First(None) => Err(IssuanceRefusal::NoChallenge),
@@ -324,11 +335,24 @@ pub(super) enum Earlier<'a> {
 fn admits_names(binding: &Binding, asked: &Asked) -> Result<(), IssuanceRefusal> {
     // Of several, one peer believes the first and another the last.
     let wanted = &binding.common_name;
-    let is_wanted = |name: &String| name.eq_ignore_ascii_case(wanted);
+    let is_wanted = |name: &String| {
+        if wanted.is_empty() {
+            // Who may have a name as an alternative one may have it as the common one.
+            let values = binding.sans.iter().filter_map(|name| name.split_once(':'));
+            let mut values = values.filter(|(kind, _)| *kind != "uri");
+            values.any(|(_, value)| name.eq_ignore_ascii_case(value))
+        } else {
+            name.eq_ignore_ascii_case(wanted)
+        }
+    };
     let lacks_it = !wanted.is_empty() && asked.common_names.is_empty();
     if lacks_it || !asked.common_names.iter().all(is_wanted) {
         let names = asked.common_names.join(",CN=");
         return Err(IssuanceRefusal::Binding(format!("CN={names}")));
+    }
+    // Others go by organizational units, user ids and the like.
+    if asked.has_other_parts {
+        return Err(IssuanceRefusal::Binding(asked.subject_text.clone()));
     }
     among(asked.sans.iter(), &binding.sans)
 }

@@ -129,6 +129,7 @@ fn asks(key: &str, secret: &str) -> Asked {
         kind: Kind::First(Some(Digest::of(secret.as_bytes()))),
         subject: vec![],
         subject_text: "CN=p1".to_owned(),
+        has_other_parts: false,
         common_names: words(&["p1"]),
         sans: words(&["dns:p1.example", "ip:10.0.0.1"]),
         spki: Digest::of(key.as_bytes()),

@@ -223,7 +223,7 @@ fn outlives(
         return Ok(());
     }
     match lifetime(fleet, audience, &before, &after) {
-        Some((lifetime, whose)) if interval > lifetime => {
+        Some((lifetime, whose)) if interval >= lifetime => {
             Err(status::refused(&Refusal::BadSetting(format!(
                 "periodic: {interval:#} is longer than {whose}, {lifetime:#}: certificates would expire before they are renewed"
             ))))

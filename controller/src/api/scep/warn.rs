@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use convoy_shared::settings::{CaPin, ChallengeSource, KeyUse, ScepServer, ScepSettings};
+use convoy_shared::settings::{CaPin, ChallengeSource, KeyUse, Periodic, ScepServer, ScepSettings};
 
 /// What the controller itself has to do with settings.
 #[derive(Clone, Copy, Debug)]
@@ -25,9 +25,16 @@ pub(super) fn of_settings(settings: &ScepSettings, circumstances: Circumstances)
     if settings.key_use == KeyUse::Tls && !is_address(&settings.common_name) {
         warn(COMMON_NAME);
     }
-    if matches!(settings.server, ScepServer::Url(_)) && settings.ca_fingerprint == CaPin::None {
+    if matches!(settings.server, ScepServer::Url(_))
+        && !matches!(settings.ca_fingerprint, CaPin::Sha256(_))
+    {
         warn(
             "ca_fingerprint is not set: who stands between a device and the SCEP server can read the challenge password and issue certificates",
+        );
+    }
+    if settings.periodic != Periodic::Off && !settings.delete_old {
+        warn(
+            "each periodic request takes a place among the device's keys (max_keys): set delete_old, or requests will end in Key and Certificate Registration Limit Error",
         );
     }
     let built_in =
@@ -53,7 +60,9 @@ pub(super) fn of_request(settings: &ScepSettings, supports: &[String]) -> Vec<St
     if !is_address(&settings.common_name) {
         warnings.push(COMMON_NAME.to_owned());
     }
-    if matches!(settings.server, ScepServer::Url(_)) && settings.ca_fingerprint == CaPin::None {
+    if matches!(settings.server, ScepServer::Url(_))
+        && !matches!(settings.ca_fingerprint, CaPin::Sha256(_))
+    {
         warnings.push(
             "ca_fingerprint is not set: who stands between the device and the SCEP server can read the challenge password"
                 .to_owned(),

@@ -28,8 +28,10 @@ use crate::{
 
 /// How long a batch waits for more.
 const LINGER: Duration = Duration::from_millis(5);
-/// The most in a batch.
+/// The most statements in a batch.
 const BATCH: usize = 4096;
+/// The most orders: each holds a certificate, and an entry has a limit.
+const ORDERS: usize = 256;
 
 type Answer = oneshot::Sender<Result<(), KeeperError>>;
 type OrderAnswer = oneshot::Sender<Result<(), OrderError>>;
@@ -43,7 +45,7 @@ impl Worker {
     ) {
         let mut clients = HashSet::from([client]);
         let more = self
-            .gather(|message| match message {
+            .gather(BATCH, |message| match message {
                 // A client that says two things at once waits for itself, not everybody for it.
                 Message::Statement {
                     client,
@@ -100,7 +102,7 @@ impl Worker {
         let mut transactions = HashSet::from([order.transaction().to_owned()]);
         let mut challenges: HashSet<_> = limited(&order).into_iter().collect();
         let more = self
-            .gather(|message| match message {
+            .gather(ORDERS, |message| match message {
                 // What one of them uses up, the other must find used up.
                 Message::Order { order, reply }
                     if !transactions.contains(order.transaction())
@@ -150,13 +152,17 @@ impl Worker {
     }
 
     /// Gathers what `take` takes, for a moment, until something that is alone in its entry waits.
-    async fn gather<T>(&mut self, mut take: impl FnMut(Message) -> Result<T, Message>) -> Vec<T> {
+    async fn gather<T>(
+        &mut self,
+        most: usize,
+        mut take: impl FnMut(Message) -> Result<T, Message>,
+    ) -> Vec<T> {
         let end = Instant::now() + LINGER;
         let mut taken = Vec::new();
         // What was set aside earlier comes first, so that what one client says stays in order.
         let mut aside = mem::take(&mut self.waiting);
         let mut closed = false;
-        while !closed && taken.len() < BATCH {
+        while !closed && taken.len() + 1 < most {
             let next = match aside.pop_front() {
                 Some(message) => message,
                 None => match timeout_at(end, self.inbox.recv()).await {

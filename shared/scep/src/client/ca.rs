@@ -1,6 +1,6 @@
 //! Who the CA is (RFC 8894 section 4.2): which certificates are its own, which one to encrypt to, which may sign. Nothing is sent here.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Failure, FaultyResponse, Settings};
 use crate::algorithm::rsa_bits;
@@ -18,6 +18,8 @@ pub struct Ca {
     /// SHA-256 of the CA's own certificate.
     pub fingerprint: [u8; 32],
     authority: Certificate,
+    /// It was known from elsewhere.
+    pinned: bool,
     /// Those that may act for the CA: it, and its RA's.
     trusted: Vec<Certificate>,
 }
@@ -25,6 +27,9 @@ pub struct Ca {
 /// How many issuers there may be between an RA's certificate and the pinned one. Small, as is the number of certificates, so that a hostile
 /// answer does not cost many signature checks.
 const MAX_PATH: usize = 2;
+
+/// How far ahead of this host's a CA's clock may be.
+const CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(1);
 
 /// How many certificates of an answer are looked at.
 const MAX_CERTIFICATES: usize = 16;
@@ -68,6 +73,7 @@ impl Ca {
             certificates,
             fingerprint,
             authority,
+            pinned: settings.ca_fingerprint.is_some(),
             trusted,
         })
     }
@@ -112,6 +118,33 @@ impl Ca {
         };
         able.min_by_key(rank)
             .ok_or(FaultyResponse::NoEncryptionCertificate)
+    }
+
+    /// Whether a certificate that came in an answer can be used now; and, where the CA is pinned, whether it is of that CA, or of one that came along:
+    /// a CA that has been rolled over meanwhile signs its answer as the former one, and shows the next one in it.
+    pub(super) fn check(
+        &self,
+        issued: &Certificate,
+        along: &[Certificate],
+        now: Timestamp,
+    ) -> Result<(), FaultyResponse> {
+        let soon = now.saturating_add(CLOCK_DIFFERENCE).unwrap_or(now);
+        if soon < issued.not_before() || issued.not_after() < now {
+            return Err(FaultyResponse::NotValid {
+                not_before: issued.not_before(),
+                not_after: issued.not_after(),
+            });
+        }
+        let own = self.trusted.iter();
+        // A pin may also be an RA's.
+        let above = self.certificates.iter();
+        let above = above.filter(|ca| self.authority.is_issued_by(ca));
+        let along = along.iter().take(MAX_CERTIFICATES);
+        let mut issuers = own.chain(along).chain(above);
+        if self.pinned && !issuers.any(|ca| ca != issued && issued.is_issued_by(ca)) {
+            return Err(FaultyResponse::Issuer);
+        }
+        Ok(())
     }
 
     /// The name of the CA that issues: the one that is encrypted to, or the one that made it its RA.

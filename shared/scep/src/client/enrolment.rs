@@ -287,7 +287,7 @@ impl Enrolment {
                     Purpose::First { .. } => None,
                     Purpose::Renewal { certificate, .. } => Some(certificate),
                 };
-                let issued = issued(&content, &self.key, old, &asking.ca)?;
+                let issued = issued(&content, &self.key, old, &asking.ca, now)?;
                 self.stage = Stage::Over;
                 Ok(Step::Issued(issued))
             }
@@ -351,6 +351,7 @@ fn issued(
     key: &RsaKey,
     old: Option<&Certificate>,
     ca: &Ca,
+    now: Timestamp,
 ) -> Result<Issued, FaultyResponse> {
     let bag = cms::read_certs_only(content).map_err(FaultyResponse::Envelope)?;
     // A renewal may keep the key, so that the newest is meant.
@@ -361,6 +362,7 @@ fn issued(
         .max_by_key(|certificate| (certificate.not_before(), certificate.not_after()))
         .ok_or(FaultyResponse::OtherKey)?
         .clone();
+    ca.check(&certificate, &bag.certificates, now)?;
     let mut chain: Vec<Certificate> = Vec::new();
     for _ in 0..MAX_CHAIN {
         let last = chain.last().unwrap_or(&certificate);

@@ -11,6 +11,7 @@ use crate::issue::{Authority, Leaf};
 use crate::server::{Identity, Incoming, Kind};
 
 mod ca;
+mod certificates;
 mod hostile;
 mod polling;
 

@@ -99,6 +99,21 @@ pub fn open(
     key: &RsaKey,
     policy: Policy,
 ) -> Result<Opened, CmsError> {
+    open_if(enveloped, recipient, key, policy, &mut |_| true)
+}
+
+/// The same, if the transported content key may be used: `admits` is asked with its encrypted form before anything is decrypted. Each message has a
+/// content key of its own, and somebody who sends one again in another envelope tries out what that envelope decrypts to.
+///
+/// # Errors
+/// As [`open`]; [`CmsError::Undecryptable`] if it may not.
+pub fn open_if(
+    enveloped: &[u8],
+    recipient: &Certificate,
+    key: &RsaKey,
+    policy: Policy,
+    admits: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<Opened, CmsError> {
     let der = to_der(enveloped)?;
     let mut fields = content_info(&der, ENVELOPED_DATA)?;
     fields
@@ -148,6 +163,9 @@ pub fn open(
         .map_err(part("encrypted content"))?;
     content.finish().map_err(part("encrypted content"))?;
     let transported = content_key(recipients, recipient)?;
+    if !admits(&transported) {
+        return Err(CmsError::Undecryptable);
+    }
 
     // Made before anything is known of the transported one, so that this costs the same in every case.
     let mut content_key = fresh_key(cipher)?;

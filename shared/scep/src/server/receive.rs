@@ -18,6 +18,19 @@ use crate::request::CertificationRequest;
 /// the answer.
 #[must_use]
 pub fn receive(bytes: &[u8], identity: &Identity<'_>, now: Timestamp) -> Received {
+    receive_if(bytes, identity, now, &mut |_| true)
+}
+
+/// The same, for a server that remembers: `admits` is asked with the encrypted content key before anything is decrypted, and says whether no other
+/// message had it. A client makes a fresh one for each message. Whoever puts a key that he has overheard into an envelope of his own learns from
+/// the answers what that decrypts to, and at last what the other envelope held (a padding oracle); the first such message may pass, no second one.
+#[must_use]
+pub fn receive_if(
+    bytes: &[u8],
+    identity: &Identity<'_>,
+    now: Timestamp,
+    admits: &mut dyn FnMut(&[u8]) -> bool,
+) -> Received {
     let message = match Message::parse(bytes) {
         Ok(message) => message,
         Err(error) => return Received::Unanswerable(Rejection::Message(error)),
@@ -30,7 +43,7 @@ pub fn receive(bytes: &[u8], identity: &Identity<'_>, now: Timestamp) -> Receive
         recipient_nonce: &nonce,
         hash: message.signed.hash(),
     };
-    match examine(&message, &nonce, identity, now) {
+    match examine(&message, &nonce, identity, now, admits) {
         Ok(incoming) => Received::Request(Box::new(incoming)),
         Err(rejection) => match rejection.fail_info() {
             None => Received::Unanswerable(rejection),
@@ -47,6 +60,7 @@ fn examine(
     nonce: &PeerNonce,
     identity: &Identity<'_>,
     now: Timestamp,
+    admits: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Result<Incoming, Rejection> {
     if message.message_type == MessageType::CertRep {
         return Err(Rejection::NoRequest(message.message_type));
@@ -71,11 +85,12 @@ fn examine(
         return Err(Rejection::Time(at));
     }
     let authority = identity.authority;
-    let opened = cms::open(
+    let opened = cms::open_if(
         message.signed.content(),
         &authority.certificate,
         &authority.key,
         identity.policy,
+        admits,
     )
     .map_err(|error| {
         if is_algorithm(&error) {
@@ -192,12 +207,14 @@ fn renewable(
             not_after: signer.not_after(),
         });
     }
-    let same_names = if request.subject() == EMPTY {
-        signer.subject() == EMPTY && signer.sans() == request.sans()
+    // Which alternative names it may have is the caller's to say: profiles add some and leave some out. Without a subject one of them says who it is.
+    let same = if request.subject() == EMPTY {
+        let sans = signer.sans();
+        signer.subject() == EMPTY && request.sans().iter().any(|name| sans.contains(name))
     } else {
         name::same(signer.subject(), request.subject())
     };
-    if !same_names {
+    if !same {
         return Err(Rejection::OtherSubject);
     }
     Ok(())

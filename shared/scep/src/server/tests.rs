@@ -324,7 +324,7 @@ fn another_cas_certificates_are_unknown_here() {
     ] {
         assert!(matches!(
             rejected(&ask(message_type, theirs, rest), &ca),
-            (Rejection::OtherCa, FailInfo::BadCertId)
+            (Rejection::OtherCa, FailInfo::BadMessageCheck)
         ));
     }
 }

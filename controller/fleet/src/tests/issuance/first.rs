@@ -356,3 +356,45 @@ fn a_serial_number_is_one_and_is_used_once() {
     );
     assert!(world.record(Order::Issue(issued)).is_ok());
 }
+
+#[test]
+fn a_bound_challenge_is_for_no_other_part_of_the_subject() {
+    let mut world = World::with_ca();
+    world.challenges("bound", |c| {
+        c.binding = Some(Binding {
+            common_name: "p1".to_owned(),
+            sans: words(&["dns:p1.example", "ip:10.0.0.1"]),
+        });
+    });
+    world.challenges("names", |c| {
+        c.binding = Some(Binding {
+            common_name: String::new(),
+            sans: words(&["dns:p1.example", "ip:10.0.0.1"]),
+        });
+    });
+    world.challenges("free", |_| ());
+    let more = |secret: &str| Asked {
+        subject_text: "CN=p1,OU=Domain Admins".to_owned(),
+        has_other_parts: true,
+        ..asks("k", secret)
+    };
+    assert!(world.judge(&asks("k", "bound")).is_ok());
+    assert!(world.judge(&more("free")).is_ok());
+    assert!(matches!(
+        world.judge(&more("bound")),
+        Err(IssuanceRefusal::Binding(_))
+    ));
+    // One that is for alternative names alone is for no other common name, not even one that is no text.
+    for (name, admitted) in [("P1.example", true), ("", false), ("p1", false)] {
+        let named = Asked {
+            common_names: words(&[name]),
+            ..asks("k", "names")
+        };
+        assert_eq!(world.judge(&named).is_ok(), admitted, "{name}");
+    }
+    let endless = Asked {
+        subject: vec![0; 3000],
+        ..asks("k", "free")
+    };
+    assert_eq!(world.judge(&endless), Err(IssuanceRefusal::Subject));
+}

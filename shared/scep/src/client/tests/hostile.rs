@@ -6,7 +6,7 @@ use crate::http::{HttpRequest, Operation};
 use crate::message::{Draft, Message, Nonce, PkiStatus};
 
 /// Runs a first enrolment in which the message is answered by `forge`.
-fn answered_by(
+pub(super) fn answered_by(
     settings: Settings,
     ca: &Authority,
     forge: &mut dyn FnMut(&Incoming) -> Vec<u8>,
@@ -17,7 +17,7 @@ fn answered_by(
     (enrolment, step)
 }
 
-fn faulty(step: Step) -> FaultyResponse {
+pub(super) fn faulty(step: Step) -> FaultyResponse {
     match failure(step) {
         Failure::Faulty(faulty) => faulty,
         other => panic!("{other:?}"),

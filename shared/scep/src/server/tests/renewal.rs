@@ -120,7 +120,7 @@ fn a_renewal_is_for_the_same_subject() {
 }
 
 #[test]
-fn without_a_subject_the_names_have_to_be_the_same() {
+fn without_a_subject_a_name_has_to_be_the_same() {
     let ca = authority();
     let named = |dns: &str| RequestBuilder {
         subject: Vec::new(),
