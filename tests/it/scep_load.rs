@@ -68,7 +68,8 @@ fn who_guesses_is_stopped_and_nobody_else() {
     // when he guesses, or sends what is no message, then he is told so, sixty times and then once in two seconds;
     let guess = |number: usize| message(&format!("GUESS{number:027}"));
     let noise = |_| b"noise".to_vec();
-    let tries: [(&str, u16, &dyn Fn(usize) -> Vec<u8>); 2] =
+    type Message<'a> = &'a dyn Fn(usize) -> Vec<u8>;
+    let tries: [(&str, u16, Message<'_>); 2] =
         [("127.0.0.1", 200, &guess), ("127.0.0.3", 400, &noise)];
     for (address, status, attempt) in tries {
         let (door, began) = (door.from(address), Instant::now());

@@ -42,7 +42,7 @@ pub(super) enum ScepCommand {
         #[command(flatten)]
         configuration: ConfigurationFile,
         #[command(flatten)]
-        flags: request::Flags,
+        flags: Box<request::Flags>,
     },
 }
 
@@ -92,7 +92,7 @@ pub(super) async fn scep(command: ScepCommand) -> anyhow::Result<ExitCode> {
                 // If nobody listens there is nobody to tell.
                 drop(print(&format!("{line}\n")));
             };
-            if !request::request(&dir, &configuration, flags, say).await? {
+            if !request::request(&dir, &configuration, *flags, say).await? {
                 return Ok(ExitCode::from(ERROR));
             }
         }

@@ -8,9 +8,11 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use convoy_scep::certificate::Certificate;
 use convoy_shared::{
     enrolment::RequestState,
-    settings::{ChallengeSource, KeyLength, KeyUse, ScepPatch, SignatureHash},
+    id::Digest,
+    settings::{CaPin, ChallengeSource, KeyLength, KeyUse, ScepPatch, SignatureHash},
 };
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
@@ -54,6 +56,12 @@ pub(crate) struct Flags {
     /// With IPSec: the destination, from the device's list
     #[arg(long, value_name = "NAME")]
     ipsec_destination: Option<String>,
+    /// The CA's certificate by its SHA-256 (64 hex digits), or "any": whatever CA answers is believed, and may read the challenge password
+    #[arg(long, value_name = "HEX|any", conflicts_with = "ca_certificate")]
+    ca_fingerprint: Option<CaPin>,
+    /// The CA's certificate, PEM or DER, in place of its fingerprint
+    #[arg(long, value_name = "FILE")]
+    ca_certificate: Option<PathBuf>,
     /// File with the challenge password; `-` reads it from standard input. Without it, it is asked for on a terminal, or obtained as the settings say
     #[arg(long, value_name = "FILE")]
     challenge_file: Option<PathBuf>,
@@ -63,9 +71,14 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
-    fn patch(&self) -> ScepPatch {
+    fn patch(&self) -> anyhow::Result<ScepPatch> {
         let sans = Some(&self.subject_alt_names).filter(|sans| !sans.is_empty());
-        ScepPatch {
+        let ca_fingerprint = match &self.ca_certificate {
+            Some(path) => Some(fingerprint(path)?),
+            None => self.ca_fingerprint,
+        };
+        Ok(ScepPatch {
+            ca_fingerprint,
             key_name: self.key_name.clone(),
             signature_algorithm: self.signature_algorithm,
             key_length: self.key_length,
@@ -75,7 +88,28 @@ impl Flags {
             key_use: self.key_use,
             ipsec_destination: self.ipsec_destination.clone(),
             ..ScepPatch::default()
-        }
+        })
+    }
+}
+
+/// What the CA of a file is known by.
+fn fingerprint(path: &Path) -> anyhow::Result<CaPin> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let pem = std::str::from_utf8(&bytes).ok();
+    let certificates = match pem.and_then(|text| Certificate::from_pem_chain(text).ok()) {
+        Some(certificates) => certificates,
+        None => vec![
+            Certificate::from_der(&bytes)
+                .with_context(|| format!("{} is no certificate, PEM or DER", path.display()))?,
+        ],
+    };
+    match certificates.as_slice() {
+        [certificate] => Ok(CaPin::Sha256(Digest::new(certificate.fingerprint()))),
+        other => bail!(
+            "{} has {} certificates: the CA's alone is wanted",
+            path.display(),
+            other.len()
+        ),
     }
 }
 
@@ -96,7 +130,7 @@ pub(crate) async fn request(
         !rules.settings.timer,
         "the auto-request timer is on: turn it off first"
     );
-    let patch = flags.patch();
+    let patch = flags.patch()?;
     patch.over(&rules.settings).check()?;
     let challenge = challenge(&flags, rules.settings.challenge)?;
     if dir.is_held() {
@@ -295,6 +329,31 @@ fn typed(input: impl BufRead, keys: &Keys) -> anyhow::Result<Zeroizing<Vec<u8>>>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ca_is_given_by_its_fingerprint_or_by_its_certificate() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ca.crt");
+        let key = convoy_scep::key::RsaKey::generate(2048).expect("a key");
+        let (begin, end) = (jiff::Timestamp::UNIX_EPOCH, jiff::Timestamp::MAX);
+        let ca = convoy_scep::issue::Authority::self_signed("CA", None, key, &[1], begin, end)
+            .expect("a CA")
+            .certificate;
+        let expected = CaPin::Sha256(Digest::new(ca.fingerprint()));
+        let flags = Flags {
+            ca_certificate: Some(path.clone()),
+            ..Flags::default()
+        };
+        for bytes in [ca.to_pem().as_bytes(), ca.to_der()] {
+            std::fs::write(&path, bytes).expect("written");
+            let patch = flags.patch().expect("a patch");
+            assert_eq!(patch.ca_fingerprint, Some(expected));
+        }
+        for bytes in [ca.to_pem().repeat(2), "no certificate".to_owned()] {
+            std::fs::write(&path, bytes).expect("written");
+            assert!(flags.patch().is_err());
+        }
+    }
 
     const KEYS: Keys = Keys {
         give_up: [3, 0x1c, 0x1a],

@@ -147,10 +147,14 @@ impl Device {
     }
 
     fn document(&self, revision: u64, settings: ScepSettings) -> v1::Envelope {
+        self.document_under(1, revision, settings)
+    }
+
+    fn document_under(&self, root: u64, revision: u64, settings: ScepSettings) -> v1::Envelope {
         let document = ScepDocument {
             fleet_id: self.state.fleet_id(),
             client: client_id(),
-            root_version: RootVersion(1),
+            root_version: RootVersion(root),
             revision: Revision(revision),
             issued_at: noon(),
             url: Some(self.server.url.clone()),

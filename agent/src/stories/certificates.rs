@@ -8,8 +8,8 @@ use convoy_scep::message::MessageType;
 use convoy_shared::{
     enrolment::{RequestRecord, RequestState},
     envelope::{Envelope, PayloadType},
-    id::{Revision, RootVersion},
-    settings::{ChallengeSource, ScepDocument, ScepServer, ScepSettings},
+    id::{Digest, Revision, RootVersion},
+    settings::{CaPin, ChallengeSource, ScepDocument, ScepServer, ScepSettings},
 };
 
 use super::{Agent, client_id, controller::Controller, joined, visit::Visit};
@@ -22,6 +22,7 @@ use crate::{
 fn settings(server: &Server) -> ScepSettings {
     ScepSettings {
         server: ScepServer::Url(server.url.clone()),
+        ca_fingerprint: CaPin::Sha256(Digest::new(server.desk.fingerprint())),
         timer: true,
         challenge: ChallengeSource::Ndes,
         ndes_url: "http://ndes.example/certsrv/mscep_admin/".to_owned(),

@@ -114,7 +114,7 @@ impl Bench {
             identifier: Some(scep.ca_identifier.clone()).filter(|text| !text.is_empty()),
             ca_fingerprint: match scep.ca_fingerprint {
                 CaPin::Sha256(digest) => Some(*digest.as_bytes()),
-                _ => None,
+                CaPin::None | CaPin::Any => None,
             },
             hash: Some(names::hash(scep.signature_algorithm)),
             cipher: None,

@@ -104,6 +104,15 @@ async fn the_administrators_own_request_follows_the_settings() {
     assert_eq!(certificate.subject, "CN=127.0.0.1");
 }
 
+#[tokio::test]
+async fn any_ca_will_do_for_whoever_says_so() {
+    let device = Device::new().await;
+    device.server.desk.wants("s3cret");
+    let order = device.order(|settings| settings.ca_fingerprint = CaPin::Any);
+    assert_eq!(device.scep().answer(order).await.attempt, 1);
+    device.succeeded(1).await;
+}
+
 #[test]
 fn an_order_without_a_challenge_obtains_one() {
     let mut wire = v1::ScepOrder {

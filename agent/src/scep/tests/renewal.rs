@@ -90,7 +90,7 @@ async fn a_refused_renewal_becomes_a_first_request_of_the_same_attempt() {
     device.upcoming(3).await;
     let _asked = device.session(Err(Denied::Refused("none is left".to_owned())));
     let settings = ScepSettings {
-        challenge: ChallengeSource::BuiltIn,
+        challenge: ChallengeSource::Stored,
         ..device.periodic()
     };
     device.obey_anew(settings).await;
@@ -163,6 +163,18 @@ async fn revisions_do_not_jump() {
     device.obey(settings).await;
     let revision = device.scep().news.borrow().revision;
     assert_eq!(revision, Revision(1 + (1 << 20)));
+    // Under a new root they begin anew, and those of the former one are over.
+    let mut news = device.scep().news.clone();
+    let anew = device.document_under(2, 1, device.periodic());
+    device.scep().offer(anew, &device.state);
+    timeout(PATIENCE, news.wait_for(|news| news.revision == Revision(1)))
+        .await
+        .expect("in time")
+        .expect("alive");
+    let former = device.document(2 + (1 << 20), device.periodic());
+    device.scep().offer(former, &device.state);
+    device.succeeded(2).await;
+    assert_eq!(device.scep().news.borrow().revision, Revision(1));
 }
 
 #[tokio::test]
