@@ -225,7 +225,7 @@ fn outlives(
     match lifetime(fleet, audience, &before, &after) {
         Some((lifetime, whose)) if interval >= lifetime => {
             Err(status::refused(&Refusal::BadSetting(format!(
-                "periodic: {interval:#} is longer than {whose}, {lifetime:#}: certificates would expire before they are renewed"
+                "periodic: {interval:#} is not shorter than {whose}, {lifetime:#}: certificates would expire before they are renewed"
             ))))
         }
         Some(_) | None => Ok(()),

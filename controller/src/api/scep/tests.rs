@@ -240,9 +240,9 @@ async fn settings_are_tried_set_and_shown() {
         periodic: Some(periodic.to_owned()),
         ..ScepSettings::default()
     };
-    let refused = bench.set(group(), patch("366d"), false).await;
-    assert!(refused.is_err_and(|status| status.message().contains("longer than")));
-    bench.set(group(), patch("365d"), false).await.expect("set");
+    let refused = bench.set(group(), patch("365d"), false).await;
+    assert!(refused.is_err_and(|status| status.message().contains("not shorter than")));
+    bench.set(group(), patch("364d"), false).await.expect("set");
     let on = ScepSettings {
         timer: Some(true),
         ..ScepSettings::default()
@@ -265,6 +265,7 @@ async fn a_stored_challenge_is_handed_to_the_device_alone() {
     let patch = ScepSettings {
         server: Some("http://ca.example/scep".to_owned()),
         challenge: Some("stored".to_owned()),
+        ca_fingerprint: Some("any".to_owned()),
         ..ScepSettings::default()
     };
     let set = bench.set(group(), patch, false).await.expect("set");
