@@ -13,7 +13,7 @@ pub mod secrets;
 pub mod server;
 mod sign;
 
-pub use counts::Counts;
+pub use counts::{Counts, Ending};
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use convoy_scep::algorithm::Policy;
 use convoy_shared::{
     envelope::Envelope,
     id::Digest,
-    settings::{CaPin, ScepDocument, ScepServer, ScepSettings},
+    settings::{CaPin, ScepDocument, ScepServer, ScepSettings, with_port},
 };
 use jiff::Timestamp;
 
@@ -106,36 +106,4 @@ pub fn pinned(fleet: &Fleet, mut settings: ScepSettings) -> ScepSettings {
         settings.ca_fingerprint = CaPin::Sha256(Digest::of(&ca.certificate));
     }
     settings
-}
-
-/// The URL with this port in place of its own. 0: its own.
-fn with_port(url: &str, port: u16) -> String {
-    if port == 0 {
-        return url.to_owned();
-    }
-    let rest = url.strip_prefix("http://").unwrap_or(url);
-    let (authority, path) = match rest.find('/') {
-        Some(at) => rest.split_at(at),
-        None => (rest, ""),
-    };
-    // An IPv6 address stands in brackets.
-    let host = match authority.rfind(':') {
-        Some(at) if !authority.ends_with(']') => authority.get(..at).unwrap_or(authority),
-        Some(_) | None => authority,
-    };
-    format!("http://{host}:{port}{path}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_of_its_own_replaces_the_urls() {
-        assert_eq!(with_port("http://a/x", 0), "http://a/x");
-        assert_eq!(with_port("http://a", 81), "http://a:81");
-        assert_eq!(with_port("http://a:80/x/y", 81), "http://a:81/x/y");
-        assert_eq!(with_port("http://[::1]/x", 81), "http://[::1]:81/x");
-        assert_eq!(with_port("http://[::1]:80/x", 81), "http://[::1]:81/x");
-    }
 }

@@ -8,7 +8,7 @@ mod tests;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-pub use check::{Facts, Unfilled};
+pub use check::{Facts, Unfilled, with_port};
 pub use kinds::{
     BadSetting, CaPin, Capacity, ChallengeSource, KeyLength, KeyUse, Periodic, RequestStart,
     ScepServer, SignatureHash, Span,

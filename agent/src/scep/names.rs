@@ -87,15 +87,16 @@ pub(crate) fn asked(settings: &ScepSettings, names: &Names) -> String {
     )
 }
 
+/// A name that can stand in a certificate as it is.
 fn read(name: &str) -> Option<SubjectAltName> {
-    let (kind, value) = name.split_once(':')?;
-    let plain = !value.is_empty() && value.chars().all(|c| c.is_ascii_graphic());
-    match kind {
-        "dns" if plain => Some(SubjectAltName::Dns(value.to_owned())),
-        "ip" => value.parse().ok().map(SubjectAltName::Ip),
-        "uri" if plain => Some(SubjectAltName::Uri(value.to_owned())),
-        _ => None,
-    }
+    let name = name.parse().ok()?;
+    let plain = match &name {
+        SubjectAltName::Dns(value) | SubjectAltName::Uri(value) => {
+            !value.is_empty() && value.chars().all(|c| c.is_ascii_graphic())
+        }
+        SubjectAltName::Ip(_) => true,
+    };
+    plain.then_some(name)
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ impl CrlReason {
 pub struct Waiting {
     /// SCEP transaction id.
     pub transaction: String,
-    /// The PKCS#10 request, DER, without its challenge password where that can be told apart: else the facts below suffice.
+    /// Subject, a Name in DER.
     pub subject_der: Vec<u8>,
     /// Distinguished name (RFC 4514).
     pub subject: String,

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -22,9 +22,8 @@ use jiff::Timestamp;
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    Scep,
+    Ending, Scep,
     message::{Outcome, Refused, open, write},
-    names,
     rate::Bucket,
     replay::Replays,
     secrets,
@@ -74,19 +73,6 @@ impl Answers {
         Identity::new(authority, self.scep.policy)
     }
 
-    pub(super) fn count(&self, result: &str) {
-        let counts = &self.scep.counts;
-        let count = match result {
-            "issued" => &counts.issued,
-            "pending" => &counts.pending,
-            "refused" => &counts.refused,
-            "malformed" => &counts.malformed,
-            "repeated" => &counts.repeated,
-            _ => &counts.failed,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// The answer to a message.
     pub(super) async fn answer(
         &self,
@@ -115,14 +101,14 @@ impl Answers {
             })
             .await;
         let (incoming, authority, number) = match received {
-            None => return self.unanswered(StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+            None => return self.unanswered(StatusCode::INTERNAL_SERVER_ERROR, Ending::Failed),
             Some((Received::Unanswerable(rejection), ..)) => {
                 tracing::info!(%peer, reason = said(&rejection), "no SCEP message");
-                return self.unanswered(StatusCode::BAD_REQUEST, "malformed");
+                return self.unanswered(StatusCode::BAD_REQUEST, Ending::Malformed);
             }
             Some((Received::Answer(body, rejection), ..)) => {
                 tracing::info!(%peer, reason = said(&rejection), "SCEP message refused");
-                self.count("refused");
+                self.scep.counts.add(Ending::Refused);
                 return Answer {
                     body: Some(body),
                     status: StatusCode::OK,
@@ -141,7 +127,7 @@ impl Answers {
                 "the senderNonce was used in another message",
             ))
         } else {
-            self.decide(&incoming, &authority, number, now).await
+            self.decide(&incoming, number, now).await
         };
         self.reply(incoming, authority, outcome, peer).await
     }
@@ -183,8 +169,7 @@ impl Answers {
 
     async fn decide(
         &self,
-        incoming: &Arc<Incoming>,
-        authority: &Arc<Authority>,
+        incoming: &Incoming,
         number: u32,
         now: Timestamp,
     ) -> Result<Outcome, Refused> {
@@ -201,8 +186,7 @@ impl Answers {
                 self.enrol(incoming, kind, request, now).await
             }
             Kind::Poll { .. } => self.poll(incoming),
-            Kind::GetCert { issuer, serial } => {
-                self.is_ours(issuer, authority)?;
+            Kind::GetCert { serial, .. } => {
                 let fleet = self.scep.keeper.read();
                 let known = fleet.issuance().certificate(serial);
                 let known = known.filter(|known| known.issued.authority == number);
@@ -211,18 +195,7 @@ impl Answers {
                     None => Err(Refused::of(FailInfo::BadCertId, "no such certificate")),
                 }
             }
-            Kind::GetCrl { issuer, .. } => {
-                self.is_ours(issuer, authority)?;
-                Ok(Outcome::Crl(number))
-            }
-        }
-    }
-
-    fn is_ours(&self, issuer: &[u8], authority: &Authority) -> Result<(), Refused> {
-        if issuer == authority.certificate.subject() {
-            Ok(())
-        } else {
-            Err(Refused::of(FailInfo::BadCertId, "another CA's certificate"))
+            Kind::GetCrl { .. } => Ok(Outcome::Crl(number)),
         }
     }
 
@@ -265,7 +238,7 @@ impl Answers {
             subject_text: request.subject_text(),
             has_other_parts: request.has_other_subject_parts(),
             common_names: request.common_names(),
-            sans: request.sans().iter().map(names::to_text).collect(),
+            sans: request.sans().iter().map(ToString::to_string).collect(),
             spki: Digest::of(request.spki()),
         };
         let judged = {
@@ -349,16 +322,20 @@ impl Answers {
         outcome: Result<Outcome, Refused>,
         peer: SocketAddr,
     ) -> Answer {
-        let (result, refused) = match &outcome {
-            Ok(Outcome::Issued(_)) => ("issued", false),
-            Ok(Outcome::Again(_) | Outcome::Crl(_)) => ("repeated", false),
-            Ok(Outcome::Pending) => ("pending", false),
-            Err(Refused::Told(info, text)) => {
-                tracing::info!(%peer, transaction = %incoming.transaction_id, fail_info = info.number(), text, "SCEP request refused");
-                ("refused", true)
-            }
+        let outcome = match outcome {
+            Ok(outcome) => Ok(outcome),
+            Err(Refused::Told(info, text)) => Err((info, text)),
             Err(Refused::Broken) => {
-                return self.unanswered(StatusCode::INTERNAL_SERVER_ERROR, "failed");
+                return self.unanswered(StatusCode::INTERNAL_SERVER_ERROR, Ending::Failed);
+            }
+        };
+        let ending = match &outcome {
+            Ok(Outcome::Issued(_)) => Ending::Issued,
+            Ok(Outcome::Again(_) | Outcome::Crl(_)) => Ending::Repeated,
+            Ok(Outcome::Pending) => Ending::Pending,
+            Err((info, text)) => {
+                tracing::info!(%peer, transaction = %incoming.transaction_id, fail_info = info.number(), text, "SCEP request refused");
+                Ending::Refused
             }
         };
         let crl = match &outcome {
@@ -388,25 +365,25 @@ impl Answers {
             .await;
         match body {
             Some(Ok(body)) => {
-                self.count(result);
+                self.scep.counts.add(ending);
                 Answer {
                     body: Some(body),
                     status: StatusCode::OK,
-                    refused,
+                    refused: ending == Ending::Refused,
                 }
             }
             Some(Err(error)) => self.broken(&error),
-            None => self.unanswered(StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+            None => self.unanswered(StatusCode::INTERNAL_SERVER_ERROR, Ending::Failed),
         }
     }
 
     fn broken(&self, error: &dyn std::error::Error) -> Answer {
         tracing::error!(error = said(error), "the SCEP server cannot answer");
-        self.unanswered(StatusCode::INTERNAL_SERVER_ERROR, "failed")
+        self.unanswered(StatusCode::INTERNAL_SERVER_ERROR, Ending::Failed)
     }
 
-    fn unanswered(&self, status: StatusCode, result: &str) -> Answer {
-        self.count(result);
+    fn unanswered(&self, status: StatusCode, ending: Ending) -> Answer {
+        self.scep.counts.add(ending);
         Answer {
             body: None,
             status,

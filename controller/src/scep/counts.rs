@@ -2,35 +2,53 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How messages ended, since this process began.
-#[derive(Default)]
-pub struct Counts {
-    /// Certificates issued.
-    pub issued: AtomicU64,
-    /// Requests that wait.
-    pub pending: AtomicU64,
-    /// Refused.
-    pub refused: AtomicU64,
-    /// Malformed.
-    pub malformed: AtomicU64,
-    /// Failed here.
-    pub failed: AtomicU64,
-    /// Certificates and lists handed out again.
-    pub repeated: AtomicU64,
+/// How a message ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With a new certificate.
+    Issued,
+    /// The request waits.
+    Pending,
+    /// With a failInfo.
+    Refused,
+    /// Nothing that can be answered.
+    Malformed,
+    /// Something failed here.
+    Failed,
+    /// A certificate or list was handed out again.
+    Repeated,
 }
 
+impl Ending {
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Issued, "issued"),
+        (Self::Pending, "pending"),
+        (Self::Refused, "refused"),
+        (Self::Malformed, "malformed"),
+        (Self::Failed, "failed"),
+        (Self::Repeated, "repeated"),
+    ];
+}
+
+/// How messages ended, since this process began: one number per [`Ending`], in the order of its list.
+#[derive(Default)]
+pub struct Counts([AtomicU64; Ending::ALL.len()]);
+
 impl Counts {
+    /// Counts one more.
+    pub(super) fn add(&self, ending: Ending) {
+        for ((known, _), count) in Ending::ALL.iter().zip(&self.0) {
+            if *known == ending {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Each with its name.
-    #[must_use]
-    pub fn all(&self) -> [(&'static str, u64); 6] {
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        [
-            ("issued", of(&self.issued)),
-            ("pending", of(&self.pending)),
-            ("refused", of(&self.refused)),
-            ("malformed", of(&self.malformed)),
-            ("failed", of(&self.failed)),
-            ("repeated", of(&self.repeated)),
-        ]
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Ending::ALL
+            .iter()
+            .zip(&self.0)
+            .map(|((_, name), count)| (*name, count.load(Ordering::Relaxed)))
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn open(
 pub(super) fn write(
     incoming: &Incoming,
     identity: &Identity<'_>,
-    outcome: Result<Outcome, Refused>,
+    outcome: Result<Outcome, (FailInfo, String)>,
     issuers: &[Certificate],
     crl: &[u8],
 ) -> Result<Vec<u8>, AnswerError> {
@@ -97,7 +97,6 @@ pub(super) fn write(
         },
         Ok(Outcome::Pending) => incoming.pending(identity),
         Ok(Outcome::Crl(_)) => incoming.crl(identity, crl),
-        Err(Refused::Told(info, text)) => incoming.failure(identity, info, Some(&text)),
-        Err(Refused::Broken) => incoming.failure(identity, FailInfo::BadRequest, None),
+        Err((info, text)) => incoming.failure(identity, info, Some(&text)),
     }
 }

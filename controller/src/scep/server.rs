@@ -20,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Scep, answer::Answers, authority::AuthorityError, rate::Rate};
+use super::{Ending, Scep, answer::Answers, authority::AuthorityError, rate::Rate};
 use crate::{clock, listener::limits::ByAddress};
 
 /// The paths that are served: our own, the usual one of other servers, and NDES's, which printers expect.
@@ -146,7 +146,7 @@ impl Server {
             Ok(operation) => self.operation(operation, peer).await,
             Err(bad) => {
                 tracing::debug!(%peer, %bad, "a SCEP request that is none");
-                self.answers.count("malformed");
+                self.scep.counts.add(Ending::Malformed);
                 told(StatusCode::BAD_REQUEST, &format!("{bad}\n"))
             }
         }

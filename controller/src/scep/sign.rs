@@ -29,7 +29,7 @@ impl Scep {
         let sans: Vec<SubjectAltName> = permit
             .sans
             .iter()
-            .filter_map(|name| names::from_text(name))
+            .filter_map(|name| name.parse().ok())
             .collect();
         let usages: Vec<ObjectIdentifier> = permit
             .profile

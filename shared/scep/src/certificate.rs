@@ -6,7 +6,7 @@ use der::asn1::ObjectIdentifier;
 use jiff::Timestamp;
 
 use self::extensions::Extensions;
-pub use self::extensions::{KeyUsage, SubjectAltName};
+pub use self::extensions::{BadName, KeyUsage, SubjectAltName};
 use crate::{
     algorithm::{Hash, SignatureAlgorithm},
     ber::{MAX_MESSAGE, Malformed, Reader, tag},

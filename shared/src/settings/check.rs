@@ -293,3 +293,19 @@ pub(super) fn is_http_url(text: &str) -> bool {
             .chars()
             .all(|c| c.is_ascii_graphic() && !"?#@\\".contains(c))
 }
+
+/// An `http://` URL with this port in place of its own. 0: its own.
+#[must_use]
+pub fn with_port(url: &str, port: u16) -> String {
+    if port == 0 {
+        return url.to_owned();
+    }
+    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    // An IPv6 address stands in brackets.
+    let host = match authority.rsplit_once(':') {
+        Some((host, _)) if !authority.ends_with(']') => host,
+        Some(_) | None => authority,
+    };
+    format!("http://{host}:{port}{path}")
+}

@@ -264,3 +264,12 @@ fn what_a_device_calls_itself_is_no_template() {
         Ok("{serial}/XY42")
     );
 }
+
+#[test]
+fn a_port_of_its_own_replaces_the_urls() {
+    assert_eq!(with_port("http://a/x", 0), "http://a/x");
+    assert_eq!(with_port("http://a", 81), "http://a:81");
+    assert_eq!(with_port("http://a:80/x/y", 81), "http://a:81/x/y");
+    assert_eq!(with_port("http://[::1]/x", 81), "http://[::1]:81/x");
+    assert_eq!(with_port("http://[::1]:80/x", 81), "http://[::1]:81/x");
+}

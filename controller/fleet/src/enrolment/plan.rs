@@ -11,7 +11,7 @@ use std::{
 use convoy_shared::{
     enrolment::RequestState,
     id::GroupName,
-    settings::{RequestStart, ScepPatch, ScepServer, ScepSettings},
+    settings::{RequestStart, ScepPatch, ScepServer, ScepSettings, with_port},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -186,19 +186,8 @@ impl Group {
 
 /// The server's text, with the port in its URL. The built-in one has a port of its own.
 fn server_text(settings: &ScepSettings) -> String {
-    let text = settings.server.to_string();
-    let ScepServer::Url(url) = &settings.server else {
-        return text;
-    };
-    if settings.port == 0 {
-        return text;
+    match &settings.server {
+        ScepServer::Url(url) => with_port(url, settings.port),
+        server => server.to_string(),
     }
-    let rest = url.strip_prefix("http://").unwrap_or(url);
-    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    // An IPv6 address stands in brackets.
-    let host = match authority.rsplit_once(':') {
-        Some((host, _)) if !authority.ends_with(']') => host,
-        Some(_) | None => authority,
-    };
-    format!("http://{host}:{}{path}", settings.port)
 }

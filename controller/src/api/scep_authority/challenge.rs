@@ -10,6 +10,7 @@ use convoy_proto::{
     time::{read_length, read_timestamp},
     v1::{CreateScepChallengeRequest, CreateScepChallengeResponse},
 };
+use convoy_scep::certificate::SubjectAltName;
 use convoy_shared::id::GroupName;
 use jiff::SignedDuration;
 use tonic::Status;
@@ -19,7 +20,7 @@ use super::view;
 use crate::{
     api::{Api, find_client, named, status},
     clock,
-    scep::{names, secrets},
+    scep::secrets,
 };
 
 const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
@@ -106,7 +107,7 @@ impl Api {
             Some(end.map_err(|_| status::invalid("lifetime", &"out of range"))?)
         };
         for name in &asked.subject_alt_names {
-            if names::from_text(name).is_none() {
+            if name.parse::<SubjectAltName>().is_err() {
                 return Err(status::invalid(
                     "subject_alt_names",
                     &format!("{name:?} is not dns:NAME, ip:ADDRESS or uri:URI"),

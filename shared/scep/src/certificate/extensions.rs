@@ -1,8 +1,9 @@
 //! The extensions of a certificate or a request that SCEP asks about. Others are counted, and not looked at.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, fmt, net::IpAddr, str::FromStr};
 
 use der::asn1::ObjectIdentifier;
+use thiserror::Error;
 
 use super::BadCertificate;
 use crate::ber::{Malformed, Reader, tag};
@@ -68,6 +69,36 @@ pub enum SubjectAltName {
     Ip(IpAddr),
     /// A uniform resource identifier, as it stands.
     Uri(String),
+}
+
+/// `dns:…`, `ip:…` or `uri:…`.
+impl fmt::Display for SubjectAltName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(dns) => write!(f, "dns:{dns}"),
+            Self::Ip(ip) => write!(f, "ip:{ip}"),
+            Self::Uri(uri) => write!(f, "uri:{uri}"),
+        }
+    }
+}
+
+/// A text that is no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a name is written dns:NAME, ip:ADDRESS or uri:URI")]
+pub struct BadName;
+
+impl FromStr for SubjectAltName {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let (kind, value) = text.split_once(':').ok_or(BadName)?;
+        match kind {
+            "dns" => Ok(Self::Dns(value.to_owned())),
+            "ip" => value.parse().map(Self::Ip).map_err(|_| BadName),
+            "uri" => Ok(Self::Uri(value.to_owned())),
+            _ => Err(BadName),
+        }
+    }
 }
 
 impl SubjectAltName {

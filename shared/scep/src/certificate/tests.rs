@@ -424,3 +424,18 @@ proptest! {
         prop_assert!(blocks.next().is_none());
     }
 }
+
+#[test]
+fn names_keep_their_text() {
+    for text in [
+        "dns:a.example",
+        "ip:192.0.2.1",
+        "ip:2001:db8::1",
+        "uri:urn:a:b",
+    ] {
+        assert_eq!(text.parse::<SubjectAltName>().unwrap().to_string(), text);
+    }
+    for bad in ["a.example", "ip:x", "email:a@b"] {
+        assert!(bad.parse::<SubjectAltName>().is_err(), "{bad}");
+    }
+}
