@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{ArgAction, Parser};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
+use crate::scep::authority::CaKey;
+
 /// The controller of a Convoy fleet. It needs no configuration file: at its first start it makes its keys and a self-signed server certificate.
 #[derive(Debug, Parser)]
 #[command(name = "convoy-controller", version)]
@@ -30,6 +32,17 @@ pub struct Args {
     /// given.
     #[arg(long, value_name = "ADDR")]
     pub scep_addr: Option<SocketAddr>,
+
+    /// What the SCEP server's first CA signs with. `ecdsa-p256` is faster and makes smaller certificates, and has an RSA key beside it that devices
+    /// encrypt to, as an RA has; old devices want `rsa-2048`. A CA that exists keeps its key; `convoy scep ca rollover --key` makes one with another.
+    #[arg(
+        long,
+        value_name = "KEY",
+        requires = "scep_addr",
+        value_enum,
+        default_value_t
+    )]
+    pub scep_ca_key: CaKey,
 
     /// Requests to the SCEP server from one address per second, ten times as many at once. As many as come unless given; refused ones are limited
     /// all the same.

@@ -138,7 +138,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         devices: Devices::default(),
     });
     if let Some((socket, url)) = scep_socket {
-        scep.make_first().await?;
+        scep.make_first(args.scep_ca_key).await?;
         addresses += &format!("scep {}\n", socket.local_addr()?);
         tracing::info!(url, "serving SCEP");
         tokio::spawn(scep::server::Server::new(Arc::clone(&scep), args.scep_rate).run(socket));

@@ -1,6 +1,7 @@
 //! Installations in temporary folders, with small real commands and a real TLS server. Never part of the agent.
 
 mod crashes;
+pub(super) mod fifo;
 mod folders;
 mod presets;
 mod rollback;
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use fifo::Fifo;
 
 /// A folder with a device in it: the agent's state, and what uses the key.
 pub(super) struct Device {
@@ -372,17 +374,14 @@ async fn a_restart_outlives_whoever_asked_for_it() {
         error.contains("no such unit") && error.contains('5'),
         "{error}"
     );
+    let go = Fifo::new(device.folder.path(), "go");
+    let mut said = Fifo::new(device.folder.path(), "said");
     let slow = configured(
-        "sleep 1; echo still said; touch restarted",
+        "read -r _ <go && echo still said && echo restarted >said",
         Duration::from_millis(100),
     );
     let error = restart(&slow).await.expect_err("late").to_string();
     assert!(error.contains("left to go on"), "{error}");
-    for _ in 0..100 {
-        if device.path("restarted").exists() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it was stopped");
+    go.release();
+    assert_eq!(said.line().await, "restarted");
 }

@@ -1,22 +1,21 @@
 //! One session of one client: hello, proof, then whatever is owed until it ends. What is owed is decided in `duty`, and what counts in the fleet.
 
+mod checks;
+mod parting;
 mod scep;
 
 use std::{sync::Arc, time::Duration};
 
-use convoy_fleet::{client::ClientState, rotation::closing_window, statement::Statement};
+use convoy_fleet::statement::Statement;
 use convoy_proto::{
-    agent::{read_check_token, read_held, read_trust_ack},
-    time::timestamp,
+    agent::read_trust_ack,
     v1::{self, SessionRequest, SessionResponse, session_request, session_response},
 };
 use convoy_shared::{
-    ack::{AckOutcome, HandshakeOutcome, Held},
+    ack::{AckOutcome, Held},
     envelope::Envelope,
-    trust::ModeInForce,
 };
 use jiff::SignedDuration;
-use rand::Rng as _;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until, timeout},
@@ -30,25 +29,16 @@ use super::{
 };
 use crate::{
     api::status,
-    checks::{OpenCheck, Report, Verdict, Wanted},
     clock, documents,
     keeper::Heads,
     peer::{Identity, Peer},
     sessions::{Order, Session},
 };
+use checks::{AGAIN, Running};
 use scep::Enrolling;
 
 /// How long a client may take to say hello, or to take a message.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long a check may take until the client reports.
-const REPORT: Duration = Duration::from_secs(40);
-/// How long the controller's own sight may come after the report.
-const SIGHT: Duration = Duration::from_secs(8);
-/// A check without a result is asked for again after so long, doubled each time.
-const AGAIN: Duration = Duration::from_secs(1);
-const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
-/// Copies of one client are told to stay away for so long, so that they do not chase each other.
-const COPIES: SignedDuration = SignedDuration::from_secs(30);
 
 type Outbound = mpsc::Sender<Result<SessionResponse, Status>>;
 
@@ -138,12 +128,6 @@ struct Talk {
     /// When to part after the swap: drawn once, so that not all come at once.
     swap_at: Option<Instant>,
     scep: Enrolling,
-}
-
-struct Running {
-    open: OpenCheck,
-    until: Instant,
-    reported: bool,
 }
 
 enum Woken {
@@ -305,73 +289,6 @@ impl Talk {
         }
     }
 
-    fn take_report(&mut self, report: &v1::CheckReport) -> Result<(), End> {
-        let outcome = |wire: v1::HandshakeOutcome, field| {
-            HandshakeOutcome::try_from(wire).map_err(|bad| status::invalid(field, &bad))
-        };
-        let token =
-            read_check_token(&report.token).map_err(|bad| status::invalid("token", &bad))?;
-        let said = Report {
-            held: read_held(report.trust.clone()).map_err(|bad| status::invalid("trust", &bad))?,
-            probe: outcome(report.probe(), "probe")?,
-            decoy: outcome(report.decoy(), "decoy")?,
-            mode: ModeInForce::try_from(report.mode())
-                .map_err(|bad| status::invalid("mode", &bad))?,
-        };
-        // A report of a check that is over is stale, and says nothing.
-        if let Some(running) = &mut self.check
-            && running.open.check().token == token
-        {
-            running.open.report(said);
-            if !running.reported {
-                running.reported = true;
-                running.until = Instant::now() + SIGHT;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the result of a check, if it has one.
-    async fn conclude(&mut self) -> Result<(), End> {
-        let Some(running) = &self.check else {
-            return Ok(());
-        };
-        let verdict = running.open.verdict(Instant::now() >= running.until);
-        if verdict == Verdict::Pending {
-            return Ok(());
-        }
-        let (held, wanted) = (running.open.check().held, running.open.check().wanted);
-        self.check = None;
-        let client = self.identity.id;
-        match verdict {
-            Verdict::Pending => Ok(()),
-            Verdict::Shown => {
-                self.again = AGAIN;
-                self.not_before = None;
-                self.state(match wanted {
-                    Wanted::Proof(generation) => Statement::Proved(held, generation),
-                    Wanted::Refusal => Statement::Confirmed(held, self.peer.served),
-                    Wanted::Relaxation => Statement::Relaxed(held),
-                })
-                .await
-            }
-            Verdict::Inconclusive(why) => {
-                tracing::info!(%client, why, "a check showed nothing; it is repeated");
-                self.later();
-                Ok(())
-            }
-            Verdict::Caught(suspicion) => {
-                self.later();
-                self.state(Statement::Suspected(suspicion)).await
-            }
-        }
-    }
-
-    fn later(&mut self) {
-        self.not_before = Some(Instant::now() + self.again);
-        self.again = (self.again * 2).min(AGAIN_AT_MOST);
-    }
-
     async fn give_what_is_owed(&mut self) -> Result<(), End> {
         let (owed, scep) = {
             let stand = Stand {
@@ -426,99 +343,6 @@ impl Talk {
             .await?;
         self.sent = Some(held);
         Ok(())
-    }
-
-    async fn part_after_swap(&mut self) -> Result<(), End> {
-        let now = Instant::now();
-        let at = *self.swap_at.get_or_insert_with(|| {
-            let window = closing_window(self.agents.keeper.read().roster().len());
-            now + window.unsigned_abs().mul_f64(rand::random())
-        });
-        if now < at {
-            return Ok(());
-        }
-        self.part(
-            "the server certificate has changed",
-            true,
-            SignedDuration::ZERO,
-        )
-        .await
-    }
-
-    /// Asks the client to come back, and ends.
-    async fn part(
-        &self,
-        reason: &str,
-        full_handshake: bool,
-        wait: SignedDuration,
-    ) -> Result<(), End> {
-        let not_before = (wait > SignedDuration::ZERO)
-            .then(|| clock::now().checked_add(wait).ok())
-            .flatten()
-            .map(timestamp);
-        self.send(session_response::Message::Reconnect(v1::Reconnect {
-            reason: reason.to_owned(),
-            full_handshake,
-            not_before,
-        }))
-        .await?;
-        Err(End::Over)
-    }
-
-    async fn replaced(&self) -> End {
-        let duplicated = self
-            .agents
-            .keeper
-            .read()
-            .client(self.identity.client)
-            .is_some_and(|record| record.state == ClientState::Duplicated);
-        if !duplicated {
-            return End::Refused(status::aborted(
-                "SESSION_REPLACED",
-                "a newer session of this client has taken over",
-            ));
-        }
-        let seconds = rand::rng().random_range(0..COPIES.as_secs());
-        let wait = COPIES + SignedDuration::from_secs(seconds);
-        match self
-            .part("another copy of this client is connected", false, wait)
-            .await
-        {
-            Err(end) => end,
-            Ok(()) => End::Over,
-        }
-    }
-
-    async fn order(&mut self, held: Held, wanted: Wanted) -> Result<(), End> {
-        if let Some(running) = &self.check {
-            let check = running.open.check();
-            if (check.held, check.wanted) == (held, wanted) {
-                return Ok(());
-            }
-            self.check = None;
-        }
-        let now = Instant::now();
-        if self.not_before.is_some_and(|at| now < at) {
-            return Ok(());
-        }
-        self.not_before = None;
-        let open = self
-            .agents
-            .checks
-            .begin(self.identity.client, held, wanted)
-            .map_err(|_| status::internal("no random numbers"))?;
-        let check = v1::Check {
-            token: open.check().token.0.to_vec().into(),
-            trust: Some(held.into()),
-            probe_generation: wanted.probe().map_or(0, |generation| generation.0),
-        };
-        // It is known to the listener before the client hears of it.
-        self.check = Some(Running {
-            open,
-            until: now + REPORT,
-            reported: false,
-        });
-        self.send(session_response::Message::Check(check)).await
     }
 
     async fn state(&self, statement: Statement) -> Result<(), End> {

@@ -81,6 +81,13 @@ impl ScepAuthorityService for Api {
         let actor = actor(&request)?;
         let asked = request.into_inner();
         let named = named("RollOverScepAuthority", &asked.request_id, &asked)?;
+        let key = view::read_key(asked.key)?;
+        if asked.activate && key.is_some() {
+            return Err(status::invalid(
+                "key",
+                &"is for a CA that is made, and `activate` makes none",
+            ));
+        }
         let repeated = match &named {
             Some(named) => self
                 .keeper
@@ -95,7 +102,7 @@ impl ScepAuthorityService for Api {
             self.decide(command, actor, named).await?;
         } else if !repeated {
             self.scep
-                .make_next(actor, named)
+                .make_next(key, actor, named)
                 .await
                 .map_err(|error| from_authority(&error))?;
         }

@@ -12,9 +12,10 @@ use convoy_fleet::{
     issuance::{AUTHORITY_VALIDITY, Ca, IssuanceCommand},
 };
 use convoy_scep::{
+    algorithm::rsa_bits,
     certificate::{BadCertificate, Certificate},
     issue::{Authority, IssueError},
-    key::{KeyError, RsaKey},
+    key::{EcdsaKey, KeyError, RsaKey},
 };
 use convoy_shared::id::{Digest, FleetId};
 use jiff::{SignedDuration, Timestamp};
@@ -22,10 +23,33 @@ use jiff::{SignedDuration, Timestamp};
 use super::Scep;
 use crate::{clock, folder::FolderError, keeper::KeeperError};
 
-/// Bits of a CA's key: 4096 bits sign 16 times slower, and every answer is signed.
+/// Bits of an RSA key: 4096 bits sign 7 times slower, and every answer is signed.
 const BITS: u32 = 2048;
 /// Clocks of devices are behind.
 pub(super) const EARLIER: SignedDuration = SignedDuration::from_hours(1);
+
+/// What a CA signs with. Devices encrypt to an RSA key in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum CaKey {
+    /// RSA with 2048 bits, for signing and for what devices encrypt: every device takes it.
+    #[default]
+    #[value(name = "rsa-2048")]
+    Rsa2048,
+    /// ECDSA on P-256, with an RSA key beside it that devices encrypt to: faster, for devices that know elliptic curves and RAs.
+    #[value(name = "ecdsa-p256")]
+    EcdsaP256,
+}
+
+impl CaKey {
+    /// The key of a CA that was made.
+    #[must_use]
+    pub fn of(certificate: &Certificate) -> Self {
+        match rsa_bits(certificate.spki()) {
+            Some(_) => Self::Rsa2048,
+            None => Self::EcdsaP256,
+        }
+    }
+}
 
 /// CAs that were loaded, by number.
 #[derive(Default)]
@@ -38,27 +62,34 @@ impl Scep {
     ///
     /// # Errors
     /// If it cannot be made or stored.
-    pub async fn make_first(&self) -> Result<(), AuthorityError> {
+    pub async fn make_first(&self, key: CaKey) -> Result<(), AuthorityError> {
         if self.keeper.read().issuance().current().is_none() {
-            self.make_authority(true, Actor::Controller, None).await?;
+            self.make_authority(key, true, Actor::Controller, None)
+                .await?;
         }
         Ok(())
     }
 
-    /// Makes the next CA.
+    /// Makes the next CA, with a key like that of the CA in force unless another is asked for.
     ///
     /// # Errors
     /// If there is one already, or it cannot be made or stored.
     pub async fn make_next(
         &self,
+        key: Option<CaKey>,
         actor: Actor,
         request: Option<Request>,
     ) -> Result<(), AuthorityError> {
-        self.make_authority(false, actor, request).await
+        let key = match key {
+            Some(key) => key,
+            None => CaKey::of(&self.current()?.1.certificate),
+        };
+        self.make_authority(key, false, actor, request).await
     }
 
     async fn make_authority(
         &self,
+        key: CaKey,
         first: bool,
         actor: Actor,
         request: Option<Request>,
@@ -68,18 +99,26 @@ impl Scep {
             let founded = fleet.founded().ok_or(AuthorityError::NoFleet)?;
             (founded.fleet, fleet.issuance().authorities().len() + 1)
         };
-        let made = tokio::task::spawn_blocking(move || self_signed(fleet, number, clock::now()))
-            .await
-            .map_err(|_| AuthorityError::Stopped)??;
+        let made =
+            tokio::task::spawn_blocking(move || self_signed(fleet, number, key, clock::now()))
+                .await
+                .map_err(|_| AuthorityError::Stopped)??;
         let spki = Digest::of(made.certificate.spki());
-        // The key is there before anybody hears of its certificate.
+        // The keys are there before anybody hears of their certificates.
         self.folder.make("keys/scep")?;
-        self.folder
-            .write(&key_name(&spki), made.key.to_pem().as_bytes())?;
+        let own = made.signing_key().to_pem();
+        self.folder.write(&key_name(&spki), own.as_bytes())?;
+        let recipient = (made.recipient() != &made.certificate).then(|| made.recipient());
+        if let Some(recipient) = recipient {
+            let decrypting = made.decrypting_key().to_pem();
+            let name = recipient_name(recipient);
+            self.folder.write(&name, decrypting.as_bytes())?;
+        }
         let command = IssuanceCommand::MakeAuthority {
             certificate: made.certificate.to_der().to_vec(),
             spki,
             not_after: made.certificate.not_after(),
+            recipient: recipient.map(|recipient| recipient.to_der().to_vec()),
             first,
         };
         self.keeper
@@ -114,34 +153,63 @@ impl Scep {
             return Ok(authority);
         }
         let name = key_name(&ca.spki);
-        let pem = self
-            .folder
-            .read_secret(&name)?
-            .ok_or_else(|| AuthorityError::Lost(name.clone()))?;
-        let pem = std::str::from_utf8(&pem).map_err(|_| AuthorityError::Damaged(name.clone()))?;
-        let key = RsaKey::from_pem(pem).map_err(|_| AuthorityError::Damaged(name))?;
         let certificate = Certificate::from_der(&ca.certificate)?;
-        let authority = Arc::new(Authority::new(certificate, key)?);
+        let authority = match &ca.recipient {
+            None => Authority::new(certificate, self.key(name, RsaKey::from_pem)?)?,
+            Some(recipient) => {
+                let recipient = Certificate::from_der(recipient)?;
+                let signing = self.key(name, EcdsaKey::from_pem)?;
+                let decrypting = self.key(recipient_name(&recipient), RsaKey::from_pem)?;
+                Authority::with_recipient(certificate, signing, recipient, decrypting)?
+            }
+        };
+        let authority = Arc::new(authority);
         lock().insert(ca.number, Arc::clone(&authority));
         Ok(authority)
     }
+
+    fn key<K>(
+        &self,
+        name: String,
+        read: impl FnOnce(&str) -> Result<K, KeyError>,
+    ) -> Result<K, AuthorityError> {
+        let Some(pem) = self.folder.read_secret(&name)? else {
+            return Err(AuthorityError::Lost(name));
+        };
+        let key = std::str::from_utf8(&pem).ok().map(read);
+        match key {
+            Some(Ok(key)) => Ok(key),
+            Some(Err(_)) | None => Err(AuthorityError::Damaged(name)),
+        }
+    }
 }
 
-fn self_signed(fleet: FleetId, number: usize, now: Timestamp) -> Result<Authority, AuthorityError> {
+fn self_signed(
+    fleet: FleetId,
+    number: usize,
+    key: CaKey,
+    now: Timestamp,
+) -> Result<Authority, AuthorityError> {
     let fleet = fleet.to_string();
     let short = fleet.split('-').next().unwrap_or_default();
     let name = format!("Convoy SCEP CA {number} of fleet {short}");
     let not_before = now.checked_sub(EARLIER).unwrap_or(now);
     let not_after = now.checked_add(AUTHORITY_VALIDITY).unwrap_or(now);
-    let key = RsaKey::generate(BITS)?;
-    Ok(Authority::self_signed(
-        &name,
-        Some("Convoy"),
-        key,
-        &serial()?,
-        not_before,
-        not_after,
-    )?)
+    let (organization, own) = (Some("Convoy"), serial()?);
+    let rsa = RsaKey::generate(BITS)?;
+    Ok(match key {
+        CaKey::Rsa2048 => {
+            Authority::self_signed(&name, organization, rsa, &own, not_before, not_after)?
+        }
+        CaKey::EcdsaP256 => Authority::self_signed_ecdsa(
+            &name,
+            organization,
+            (EcdsaKey::generate()?, rsa),
+            [&own, &serial()?],
+            not_before,
+            not_after,
+        )?,
+    })
 }
 
 /// 127 random bits, positive and not beginning with zero: nobody can foresee it (RFC 5280 section 4.1.2.2 allows 20 bytes).
@@ -158,6 +226,12 @@ pub(super) fn serial() -> Result<[u8; 16], AuthorityError> {
 
 fn key_name(spki: &Digest) -> String {
     format!("keys/scep/ca-{spki}.pem")
+}
+
+/// The key to a certificate that devices encrypt to.
+fn recipient_name(certificate: &Certificate) -> String {
+    let spki = Digest::of(certificate.spki());
+    format!("keys/scep/ra-{spki}.pem")
 }
 
 /// Why a CA cannot be used.

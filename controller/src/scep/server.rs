@@ -4,6 +4,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use convoy_scep::{
+    certificate::Certificate,
     http::{Method, Operation, media},
     server::{ca_caps, ca_cert, next_ca_cert},
 };
@@ -206,8 +207,11 @@ impl Server {
             return told(StatusCode::NOT_FOUND, "there is no next CA\n");
         };
         let signed = self.scep.current().and_then(|(_, authority)| {
-            let next = convoy_scep::certificate::Certificate::from_der(&next.certificate)?;
-            Ok(next_ca_cert(&self.answers.identity(&authority), &next))
+            let all = std::iter::once(&next.certificate).chain(&next.recipient);
+            let all = all.map(|der| Certificate::from_der(der));
+            let all = all.collect::<Result<Vec<_>, _>>()?;
+            let all: Vec<&Certificate> = all.iter().collect();
+            Ok(next_ca_cert(&self.answers.identity(&authority), &all))
         });
         match signed {
             Ok(Ok((kind, body))) => plain(kind, body),

@@ -28,11 +28,12 @@ const ALL: Policy = Policy { allow_legacy: true };
 
 fn ca() -> &'static Authority {
     static CA: OnceLock<Authority> = OnceLock::new();
-    CA.get_or_init(|| Authority {
-        certificate: Certificate::from_pem_chain(CA_CERTIFICATE)
+    CA.get_or_init(|| {
+        let certificate = Certificate::from_pem_chain(CA_CERTIFICATE)
             .expect("a certificate")
-            .remove(0),
-        key: RsaKey::from_pem(CA_KEY).expect("a key"),
+            .remove(0);
+        let key = RsaKey::from_pem(CA_KEY).expect("a key");
+        Authority::new(certificate, key).expect("a CA")
     })
 }
 
@@ -71,7 +72,7 @@ pub(crate) fn cms_signed(bytes: &[u8]) {
 }
 
 pub(crate) fn cms_enveloped(bytes: &[u8]) {
-    let _unused = cms::open(bytes, &ca().certificate, &ca().key, ALL).is_ok();
+    let _unused = cms::open(bytes, &ca().certificate, ca().decrypting_key(), ALL).is_ok();
 }
 
 pub(crate) fn request(bytes: &[u8]) {
@@ -118,7 +119,7 @@ pub(crate) fn client_receive(bytes: &[u8]) {
         let Ok(Fetched::Ca(seen)) = fetching.receive(&reply(certificate), now()) else {
             panic!("the CA is not taken")
         };
-        let signer = (&ca().certificate, &ca().key);
+        let signer = (&ca().certificate, ca().decrypting_key());
         let query = Query::certificate(settings, Box::leak(Box::new(seen)), signer, &[1]);
         Mutex::new(query.expect("a message").0)
     });

@@ -76,7 +76,7 @@ pub enum CmsError {
     /// The digest algorithm is known, and refused.
     #[error("{0} is not accepted")]
     RefusedHash(Hash),
-    /// The signature algorithm is unknown, not RSA, or of another hash than the digest algorithm.
+    /// The signature algorithm is unknown, or of another hash than the digest algorithm.
     #[error("the signature algorithm of the message is not accepted")]
     SignatureAlgorithm(#[source] Option<BadAlgorithm>),
     /// The signature does not verify.

@@ -9,7 +9,7 @@ use crate::certificate::{Certificate, SubjectAltName};
 use crate::client::{HttpReply, Settings, Step};
 use crate::http::{HttpRequest, Operation, media};
 use crate::issue::{Authority, Leaf};
-use crate::key::RsaKey;
+use crate::key::{EcdsaKey, RsaKey};
 use crate::request::RequestBuilder;
 use crate::server::{self, Identity, Incoming, Kind, Received};
 
@@ -43,6 +43,24 @@ pub(crate) fn named_authority(name: &str, index: usize) -> Authority {
         now() + days(3650),
     )
     .unwrap()
+}
+
+/// The same, which signs by ECDSA: key 0 decrypts only.
+pub(crate) fn two_keys(name: &str) -> Authority {
+    Authority::self_signed_ecdsa(
+        name,
+        Some("Convoy"),
+        (EcdsaKey::generate().unwrap(), key(0)),
+        [&[1], &[2]],
+        now() - days(10),
+        now() + days(3650),
+    )
+    .unwrap()
+}
+
+/// A CA of each kind.
+pub(crate) fn each_kind() -> [Authority; 2] {
+    [authority(), two_keys("Test CA")]
 }
 
 pub(crate) fn identity(authority: &Authority) -> Identity<'_> {

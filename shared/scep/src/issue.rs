@@ -9,15 +9,17 @@ use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, SubjectKeyI
 
 use crate::algorithm::Hash;
 use crate::certificate::{BadCertificate, Certificate, KeyUsage, SubjectAltName};
-use crate::key::{KeyError, RsaKey};
+use crate::key::KeyError;
 use crate::{extension, name};
 
+mod authority;
 mod public_key;
 mod revocation;
 mod structure;
 
+pub use authority::Authority;
 pub use revocation::{CrlReason, Revoked};
-pub(crate) use structure::{Template, pkcs1_identifier};
+pub(crate) use structure::{Template, identifier};
 
 /// The longest serial number, in bytes (RFC 5280 section 4.1.2.2).
 pub const MAX_SERIAL: usize = 20;
@@ -45,6 +47,9 @@ pub enum IssueError {
     /// The authority's key is not the one in its certificate.
     #[error("the key is not the one of the CA's certificate")]
     OtherKey,
+    /// The recipient's certificate is not by this CA, or its key is not the one in it.
+    #[error("the certificate for keyEncipherment is not by this CA, or of another key")]
+    OtherRecipient,
     /// The authority's certificate is no CA's.
     #[error("the certificate is not a CA's")]
     NoAuthority,
@@ -54,21 +59,9 @@ pub enum IssueError {
     /// The key could not sign.
     #[error("the certificate or list could not be signed")]
     Key(#[from] KeyError),
-    /// MD5.
-    #[error("{0} is not signed with")]
-    Hash(Hash),
     /// What was made cannot be read back.
     #[error("the certificate that was made cannot be read")]
     Unreadable(#[from] BadCertificate),
-}
-
-/// A CA: its certificate and the key to it.
-#[derive(Debug)]
-pub struct Authority {
-    /// The CA's certificate.
-    pub certificate: Certificate,
-    /// The key to it.
-    pub key: RsaKey,
 }
 
 /// A certificate to be issued.
@@ -107,73 +100,7 @@ impl Leaf<'_> {
 }
 
 impl Authority {
-    /// An authority out of what was stored.
-    ///
-    /// # Errors
-    /// The key is another one's, or the certificate is no CA's.
-    pub fn new(certificate: Certificate, key: RsaKey) -> Result<Self, IssueError> {
-        if certificate.spki() != key.spki() {
-            return Err(IssueError::OtherKey);
-        }
-        if !certificate.is_ca() {
-            return Err(IssueError::NoAuthority);
-        }
-        Ok(Self { certificate, key })
-    }
-
-    /// A new CA, signed by its own key: it may sign leaves and lists, sign and decrypt SCEP messages, and has no CA below it.
-    ///
-    /// # Errors
-    /// [`IssueError`] names the argument that cannot be used.
-    pub fn self_signed(
-        common_name: &str,
-        organization: Option<&str>,
-        key: RsaKey,
-        serial: &[u8],
-        not_before: Timestamp,
-        not_after: Timestamp,
-    ) -> Result<Self, IssueError> {
-        if common_name.is_empty() {
-            return Err(IssueError::Nameless);
-        }
-        let organization =
-            organization.map(|text| (name::ORGANIZATION, name::directory_tag(text), text));
-        let parts: Vec<_> = organization
-            .into_iter()
-            .chain([(
-                name::COMMON_NAME,
-                name::directory_tag(common_name),
-                common_name,
-            )])
-            .collect();
-        let subject = name::encode(&parts)?;
-        let usage = KeyUsage {
-            key_cert_sign: true,
-            crl_sign: true,
-            ..Leaf::usual_key_usage()
-        };
-        let constraints = BasicConstraints {
-            ca: true,
-            path_len_constraint: Some(0),
-        };
-        let certificate = Template {
-            serial,
-            issuer: &subject,
-            not_before,
-            not_after,
-            subject: &subject,
-            spki: key.spki(),
-            extensions: vec![
-                extension::extension(extension::BASIC_CONSTRAINTS, true, constraints.to_der()?)?,
-                extension::key_usage(usage)?,
-                subject_key_id(key.spki())?,
-            ],
-        }
-        .sign(&key, Hash::Sha256)?;
-        Ok(Self { certificate, key })
-    }
-
-    /// A certificate by this CA, signed with SHA-256 and RSA, with key identifiers and `CA:FALSE`.
+    /// A certificate by this CA, signed with SHA-256, with key identifiers and `CA:FALSE`.
     ///
     /// # Errors
     /// [`IssueError`] names the part that cannot be used.
@@ -193,7 +120,7 @@ impl Authority {
             extension::extension(extension::BASIC_CONSTRAINTS, true, constraints.to_der()?)?,
             extension::key_usage(leaf.key_usage)?,
             subject_key_id(leaf.spki)?,
-            self.authority_key_id()?,
+            authority_key_id(&self.certificate)?,
         ];
         if !leaf.extended_key_usage.is_empty() {
             extensions.push(extension::extended_key_usage(leaf.extended_key_usage)?);
@@ -213,7 +140,7 @@ impl Authority {
             spki: leaf.spki,
             extensions,
         }
-        .sign(&self.key, Hash::Sha256)
+        .sign(self.signing_key(), Hash::Sha256)
     }
 
     /// A revocation list of version 2, in DER (RFC 5280 section 5).
@@ -232,7 +159,7 @@ impl Authority {
         }
         let number = Uint::new(&number.to_be_bytes())?.to_der()?;
         let extensions = vec![
-            self.authority_key_id()?,
+            authority_key_id(&self.certificate)?,
             extension::extension(extension::CRL_NUMBER, false, number)?,
         ];
         structure::List {
@@ -245,24 +172,23 @@ impl Authority {
                 .collect::<Result<_, _>>()?,
             extensions,
         }
-        .sign(&self.key, Hash::Sha256)
+        .sign(self.signing_key(), Hash::Sha256)
     }
+}
 
-    /// The CA certificate's own key identifier, which another program may have chosen, or the one made here.
-    fn authority_key_id(&self) -> Result<Extension, IssueError> {
-        let stored = self.certificate.subject_key_id().map(<[u8]>::to_vec);
-        let identifier =
-            OctetString::new(stored.unwrap_or_else(|| key_id(self.certificate.spki())))?;
-        let value = AuthorityKeyIdentifier {
-            key_identifier: Some(identifier),
-            ..AuthorityKeyIdentifier::default()
-        };
-        Ok(extension::extension(
-            extension::AUTHORITY_KEY_ID,
-            false,
-            value.to_der()?,
-        )?)
-    }
+/// The CA certificate's own key identifier, which another program may have chosen, or the one made here.
+fn authority_key_id(ca: &Certificate) -> Result<Extension, IssueError> {
+    let stored = ca.subject_key_id().map(<[u8]>::to_vec);
+    let identifier = OctetString::new(stored.unwrap_or_else(|| key_id(ca.spki())))?;
+    let value = AuthorityKeyIdentifier {
+        key_identifier: Some(identifier),
+        ..AuthorityKeyIdentifier::default()
+    };
+    Ok(extension::extension(
+        extension::AUTHORITY_KEY_ID,
+        false,
+        value.to_der()?,
+    )?)
 }
 
 fn subject_key_id(spki: &[u8]) -> Result<Extension, der::Error> {

@@ -1,4 +1,4 @@
-//! RSA keys: made, stored, signing and decrypting. Public keys of others are never kept here.
+//! Private keys: RSA keys that sign and decrypt, and what every signing key can do. Public keys of others are never kept here.
 
 use std::fmt;
 
@@ -10,10 +10,37 @@ use aws_lc_rs::{
 };
 use zeroize::Zeroizing;
 
-use crate::{algorithm::Hash, certificate::pem};
+use crate::{
+    algorithm::{Hash, SignatureAlgorithm},
+    certificate::pem,
+};
 
+mod ecdsa;
 #[cfg(test)]
 mod tests;
+
+pub use ecdsa::EcdsaKey;
+
+/// A key that signs certificates, lists and messages.
+pub trait SigningKey: fmt::Debug + Send + Sync {
+    /// The public key, a SubjectPublicKeyInfo (DER).
+    fn spki(&self) -> &[u8];
+
+    /// The key as PEM, block `PRIVATE KEY` (RFC 7468 section 10).
+    fn to_pem(&self) -> Zeroizing<String>;
+
+    /// What it signs with where the caller would like this hash: a key may know one hash only.
+    ///
+    /// # Errors
+    /// [`KeyError::Hash`] for SHA-1 and MD5.
+    fn algorithm(&self, hash: Hash) -> Result<SignatureAlgorithm, KeyError>;
+
+    /// Signs `message` with [`Self::algorithm`]. The octets are those of a certificate's BIT STRING and a SignerInfo's OCTET STRING.
+    ///
+    /// # Errors
+    /// [`KeyError::Hash`] for SHA-1 and MD5, [`KeyError::Provider`].
+    fn sign(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, KeyError>;
+}
 
 /// An RSA key pair of 2048 to 8192 bits.
 ///
@@ -36,6 +63,9 @@ pub enum KeyError {
     /// Not a PKCS#8 PrivateKeyInfo with a consistent RSA key of 2048 to 8192 bits.
     #[error("not a PKCS#8 RSA key of 2048 to 8192 bits: {0}")]
     Rejected(String),
+    /// Not a PKCS#8 PrivateKeyInfo with a consistent key on the curve P-256.
+    #[error("not a PKCS#8 key on the curve P-256: {0}")]
+    RejectedCurve(String),
     /// The PEM text has no block `PRIVATE KEY`.
     #[error("no PEM block \"PRIVATE KEY\"{0}")]
     NoPem(&'static str),
@@ -101,18 +131,7 @@ impl RsaKey {
     /// # Errors
     /// [`KeyError::NoPem`], or as [`Self::from_pkcs8`].
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
-        if let Some(der) = pem::blocks(text, &["PRIVATE KEY"]).next() {
-            return Self::from_pkcs8(&der.map_err(|_| KeyError::NoPem(" that can be decoded"))?);
-        }
-        Err(KeyError::NoPem(
-            if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
-                ": the key is encrypted"
-            } else if text.contains("-----BEGIN RSA PRIVATE KEY-----") {
-                ": the key is in the PKCS#1 form"
-            } else {
-                ""
-            },
-        ))
+        Self::from_pkcs8(&pkcs8_of(text)?)
     }
 
     /// The SubjectPublicKeyInfo (DER): rsaEncryption with NULL parameters (RFC 3279 section 2.3.1).
@@ -157,10 +176,49 @@ impl RsaKey {
     }
 }
 
+impl SigningKey for RsaKey {
+    fn spki(&self) -> &[u8] {
+        self.spki()
+    }
+
+    fn to_pem(&self) -> Zeroizing<String> {
+        self.to_pem()
+    }
+
+    fn algorithm(&self, hash: Hash) -> Result<SignatureAlgorithm, KeyError> {
+        match hash {
+            Hash::Md5 | Hash::Sha1 => Err(KeyError::Hash(hash)),
+            Hash::Sha256 | Hash::Sha384 | Hash::Sha512 => Ok(SignatureAlgorithm::Pkcs1(hash)),
+        }
+    }
+
+    fn sign(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.sign(hash, message)
+    }
+}
+
 impl fmt::Debug for RsaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RsaKey")
             .field("bits", &self.bits)
             .finish_non_exhaustive()
     }
+}
+
+/// The first block `PRIVATE KEY` of a PEM text, decoded.
+fn pkcs8_of(text: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    if let Some(der) = pem::blocks(text, &["PRIVATE KEY"]).next() {
+        return der.map_err(|_| KeyError::NoPem(" that can be decoded"));
+    }
+    Err(KeyError::NoPem(
+        if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+            ": the key is encrypted"
+        } else if text.contains("-----BEGIN RSA PRIVATE KEY-----") {
+            ": the key is in the PKCS#1 form"
+        } else if text.contains("-----BEGIN EC PRIVATE KEY-----") {
+            ": the key is in the SEC 1 form"
+        } else {
+            ""
+        },
+    ))
 }

@@ -16,7 +16,7 @@ mod receive;
 pub use answer::{ca_cert, next_ca_cert};
 pub use receive::{receive, receive_if};
 
-/// Who answers, and what it accepts. The CA answers itself: there is no RA.
+/// Who answers, and what it accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
     /// The CA.

@@ -1,8 +1,7 @@
 //! Commands, with small real programs.
 
-use std::time::Instant;
-
 use super::*;
+use crate::place::tests::fifo::Fifo;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -53,44 +52,48 @@ async fn what_does_not_exist_is_named() {
     }
 }
 
+/// What does not end by itself: it and what it has started hold the FIFO, and say so.
+fn endless(held: &Fifo) -> Command {
+    sh(&format!("exec 3>{held}; sleep 600 & echo up >&3; wait"))
+}
+
 #[tokio::test]
 async fn too_slow_is_killed_with_all_that_it_started() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("late");
-    let script = format!("(sleep 1; touch {}) & sleep 600", file.display());
-    let began = Instant::now();
-    let error = sh(&script)
-        .run(Duration::from_millis(200))
+    let mut held = Fifo::new(folder.path(), "held");
+    let mut running = endless(&held)
+        .start(tokio::process::Command::new("sh"), true)
+        .expect("started");
+    // Its time begins when all of it is there.
+    assert_eq!(held.line().await, "up");
+    let error = running
+        .ended(Duration::from_millis(1))
         .await
         .expect_err("late");
     assert!(matches!(error, CommandError::Late { killed: true, .. }));
-    assert!(began.elapsed() < Duration::from_secs(10));
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert!(!file.exists());
+    assert_eq!(held.rest().await, "");
 }
 
 #[tokio::test]
 async fn one_that_nobody_waits_for_is_killed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("late");
-    let command = sh(&format!("sleep 1; touch {}", file.display()));
-    let given_up = tokio::time::timeout(Duration::from_millis(200), command.run(LONG)).await;
-    assert!(given_up.is_err());
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert!(!file.exists());
+    let mut held = Fifo::new(folder.path(), "held");
+    let command = endless(&held);
+    tokio::select! {
+        ended = command.run(LONG) => panic!("{ended:?}"),
+        up = held.line() => assert_eq!(up, "up"),
+    }
+    assert_eq!(held.rest().await, "");
 }
 
 #[tokio::test]
 async fn what_it_leaves_behind_is_not_waited_for_and_lives_on() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("served");
-    let began = Instant::now();
+    let go = Fifo::new(folder.path(), "go");
+    let mut said = Fifo::new(folder.path(), "said");
     // It keeps the command's standard output and error.
-    sh(&format!("(sleep 1; echo; touch {}) &", file.display()))
-        .run(LONG)
-        .await
-        .expect("ran");
-    assert!(began.elapsed() < Duration::from_millis(900));
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert!(file.exists());
+    let left = format!("read -r _ <{go} && echo && echo >&2 && echo served >{said}");
+    sh(&format!("({left}) &")).run(LONG).await.expect("ran");
+    go.release();
+    assert_eq!(said.line().await, "served");
 }

@@ -1,12 +1,13 @@
 //! `convoy scep ca`, `approval` and `crl`: the built-in SCEP server and its CA. No private key ever comes here.
 
 use convoy_proto::v1::{self, scep_authority_service_client::ScepAuthorityServiceClient};
+use convoy_shared::id::Digest;
 use jiff::Timestamp;
 use serde::Serialize;
 use tonic::{Status, transport::Channel};
 
 use super::{
-    args::{Approval, CaCommand},
+    args::{Approval, CaCommand, CaKey},
     pem,
 };
 use crate::{
@@ -35,6 +36,9 @@ struct Authority {
     number: u32,
     state: String,
     fingerprint: String,
+    key: Known<v1::ScepCaKey>,
+    /// SHA-256 of the certificate that devices encrypt to, where it is not the CA's own.
+    recipient_fingerprint: Option<String>,
     subject: String,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
@@ -54,6 +58,18 @@ impl Spelled for v1::ScepApproval {
     }
 }
 
+impl Spelled for v1::ScepCaKey {
+    const WHAT: &'static str = "key";
+
+    fn spelling(self) -> Option<&'static str> {
+        match self {
+            Self::Unspecified => None,
+            Self::Rsa2048 => Some("rsa-2048"),
+            Self::EcdsaP256 => Some("ecdsa-p256"),
+        }
+    }
+}
+
 impl TryFrom<v1::ScepCa> for Authority {
     type Error = Unreadable;
 
@@ -62,6 +78,9 @@ impl TryFrom<v1::ScepCa> for Authority {
             number: wire.number,
             state: wire.state,
             fingerprint: hex::encode(wire.fingerprint),
+            key: Known::read(wire.key)?,
+            recipient_fingerprint: (!wire.recipient.is_empty())
+                .then(|| Digest::of(&wire.recipient).to_string()),
             subject: wire.subject,
             not_before: answers::instant(wire.not_before, "not_before")?,
             not_after: answers::instant(wire.not_after, "not_after")?,
@@ -120,7 +139,7 @@ pub(crate) async fn run(
             screen.note(&note);
             Ok(())
         }
-        CaCommand::Rollover { activate } => rollover(session, screen, activate).await,
+        CaCommand::Rollover { activate, key } => rollover(session, screen, activate, key).await,
     }
 }
 
@@ -128,11 +147,16 @@ async fn rollover(
     session: &Session,
     screen: &mut Screen<'_>,
     activate: bool,
+    key: Option<CaKey>,
 ) -> Result<(), Failure> {
-    let request = v1::RollOverScepAuthorityRequest {
+    let mut request = v1::RollOverScepAuthorityRequest {
         request_id: session.request_id.clone(),
         activate,
+        ..v1::RollOverScepAuthorityRequest::default()
     };
+    if let Some(key) = key {
+        request.set_key(key.into());
+    }
     let answer = ScepAuthorityServiceClient::new(session.channel().await?)
         .roll_over_scep_authority(request)
         .await
@@ -265,6 +289,15 @@ fn shown(server: &Server) -> String {
                 output::rows([
                     ["Subject".to_owned(), authority.subject.clone()],
                     ["SHA-256".to_owned(), authority.fingerprint.clone()],
+                    [
+                        "Key".to_owned(),
+                        match &authority.recipient_fingerprint {
+                            None => authority.key.to_string(),
+                            Some(other) => {
+                                format!("{}; devices encrypt to SHA-256 {other}", authority.key)
+                            }
+                        }
+                    ],
                     [
                         "Valid".to_owned(),
                         format!(

@@ -16,7 +16,7 @@ use convoy_scep::certificate::Certificate;
 use convoy_shared::id::Digest;
 use tonic::Status;
 
-use crate::api::status;
+use crate::{api::status, scep::authority::CaKey};
 
 pub(super) const fn approval(approval: Approval) -> v1::ScepApproval {
     match approval {
@@ -25,8 +25,27 @@ pub(super) const fn approval(approval: Approval) -> v1::ScepApproval {
     }
 }
 
+/// The key that is asked for, if one is.
+pub(super) fn read_key(wire: i32) -> Result<Option<CaKey>, Status> {
+    match v1::ScepCaKey::try_from(wire) {
+        Ok(v1::ScepCaKey::Unspecified) => Ok(None),
+        Ok(v1::ScepCaKey::Rsa2048) => Ok(Some(CaKey::Rsa2048)),
+        Ok(v1::ScepCaKey::EcdsaP256) => Ok(Some(CaKey::EcdsaP256)),
+        Err(_) => Err(status::invalid("key", &"RSA_2048 or ECDSA_P256")),
+    }
+}
+
 pub(super) fn authority(ca: &Ca) -> v1::ScepCa {
     let certificate = Certificate::from_der(&ca.certificate).ok();
+    let key =
+        certificate
+            .as_ref()
+            .map_or(v1::ScepCaKey::Unspecified, |certificate| {
+                match CaKey::of(certificate) {
+                    CaKey::Rsa2048 => v1::ScepCaKey::Rsa2048,
+                    CaKey::EcdsaP256 => v1::ScepCaKey::EcdsaP256,
+                }
+            });
     v1::ScepCa {
         number: ca.number,
         fingerprint: Digest::of(&ca.certificate).as_bytes().to_vec().into(),
@@ -43,6 +62,8 @@ pub(super) fn authority(ca: &Ca) -> v1::ScepCa {
             .unwrap_or_default(),
         not_before: certificate.map(|certificate| timestamp(certificate.not_before())),
         not_after: Some(timestamp(ca.not_after)),
+        key: key.into(),
+        recipient: ca.recipient.clone().unwrap_or_default().into(),
     }
 }
 

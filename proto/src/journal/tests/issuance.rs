@@ -32,8 +32,16 @@ pub(super) fn samples() -> Vec<Event> {
         certificate: vec![1, 2, 3],
         spki: Digest::of(b"ca"),
         not_after: at(90),
+        recipient: None,
     };
     let others = [
+        IssuanceEvent::AuthorityMade {
+            number: 2,
+            certificate: vec![1, 2, 3],
+            spki: Digest::of(b"ca"),
+            not_after: at(90),
+            recipient: Some(vec![4, 5]),
+        },
         IssuanceEvent::ApprovalSet(Approval::Automatic),
         IssuanceEvent::ProfileSet(Profile::default()),
         IssuanceEvent::ChallengeCreated(Challenge {

@@ -1,4 +1,4 @@
-//! Signature algorithms of certificates, requests, revocation lists and SignerInfos: read and verified, never signed with.
+//! Signature algorithms of certificates, requests, revocation lists and SignerInfos: named, read and verified. Keys sign elsewhere.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{self as provider, UnparsedPublicKey, VerificationAlgo
 use der::asn1::ObjectIdentifier;
 
 use super::Hash;
-use crate::ber::{Malformed, Reader, tag};
+use crate::ber::{Malformed, Reader, null, oid, sequence, tag};
 
 /// A signature algorithm with its hash.
 ///
@@ -19,7 +19,7 @@ pub enum SignatureAlgorithm {
     Pkcs1(Hash),
     /// RSASSA-PSS (RFC 8017 section 8.1).
     Pss(Hash),
-    /// ECDSA on P-256, P-384 or P-521 (RFC 5480). On certificates only; SCEP messages are signed with RSA.
+    /// ECDSA on P-256, P-384 or P-521 (RFC 5480).
     Ecdsa(Hash),
 }
 
@@ -143,6 +143,20 @@ impl SignatureAlgorithm {
             .find(|(known, _)| *known == algorithm)
             .map(|(_, signature)| *signature)
             .ok_or(BadAlgorithm::Unsupported(algorithm))
+    }
+
+    /// The AlgorithmIdentifier of a certificate, request or list (DER): RFC 4055 section 5, with NULL, or RFC 5758 section 3.2, without parameters.
+    /// `None` for RSASSA-PSS, with which nothing is signed here.
+    pub(crate) fn identifier(self) -> Option<Vec<u8>> {
+        let (oid_of, _) = SIGNATURES
+            .iter()
+            .find(|(_, algorithm)| *algorithm == self)?;
+        let algorithm = oid(*oid_of);
+        Some(match self {
+            Self::Pss(_) => return None,
+            Self::Pkcs1(_) => sequence(&[&algorithm, &null()]),
+            Self::Ecdsa(_) => sequence(&[&algorithm]),
+        })
     }
 
     /// The hash the message is signed under.

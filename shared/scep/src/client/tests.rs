@@ -3,8 +3,8 @@
 use super::*;
 use crate::cms;
 use crate::fixture::{
-    Server, authority, days, grant, identity, key, leaf, named_authority, now, ok, request,
-    settings, status,
+    Server, authority, days, each_kind, grant, identity, key, leaf, named_authority, now, ok,
+    request, settings, status, two_keys,
 };
 use crate::http::Method;
 use crate::issue::{Authority, Leaf};
@@ -63,30 +63,31 @@ fn failure(step: Step) -> Failure {
 
 #[test]
 fn a_first_certificate_is_issued() {
-    let ca = authority();
-    let mut server = Server::new(&ca);
-    let (mut enrolment, step) = first(settings(&ca));
-    let mut seen_challenge = None;
-    let step = server.run(&mut enrolment, step, &mut |incoming, identity| {
-        let Kind::Enrol { request } = &incoming.kind else {
-            panic!("{incoming:?}")
-        };
-        seen_challenge = request
-            .challenge()
-            .map(|challenge| challenge.expose().to_owned());
-        assert_eq!(incoming.requester.subject(), request.subject());
-        assert!(incoming.requester.is_self_signed());
-        granting(&ca)(incoming, identity)
-    });
-    let issued = issued(step);
-    assert_eq!(seen_challenge.as_deref(), Some("s3cret"));
-    assert_eq!(issued.certificate.spki(), key(1).spki());
-    assert_eq!(issued.certificate.sans(), request().sans);
-    assert!(issued.certificate.is_issued_by(&ca.certificate));
-    assert_eq!(issued.ca, std::slice::from_ref(&ca.certificate));
-    assert!(issued.chain.is_empty());
-    assert_eq!(server.seen, [19]);
-    assert!(enrolment.legacy().is_empty() && enrolment.pending().is_none());
+    for ca in each_kind() {
+        let mut server = Server::new(&ca);
+        let (mut enrolment, step) = first(settings(&ca));
+        let mut seen_challenge = None;
+        let step = server.run(&mut enrolment, step, &mut |incoming, identity| {
+            let Kind::Enrol { request } = &incoming.kind else {
+                panic!("{incoming:?}")
+            };
+            seen_challenge = request
+                .challenge()
+                .map(|challenge| challenge.expose().to_owned());
+            assert_eq!(incoming.requester.subject(), request.subject());
+            assert!(incoming.requester.is_self_signed());
+            granting(&ca)(incoming, identity)
+        });
+        let issued = issued(step);
+        assert_eq!(seen_challenge.as_deref(), Some("s3cret"));
+        assert_eq!(issued.certificate.spki(), key(1).spki());
+        assert_eq!(issued.certificate.sans(), request().sans);
+        assert!(issued.certificate.is_issued_by(&ca.certificate));
+        assert_eq!(issued.ca, std::slice::from_ref(&ca.certificate));
+        assert!(issued.chain.is_empty());
+        assert_eq!(server.seen, [19]);
+        assert!(enrolment.legacy().is_empty() && enrolment.pending().is_none());
+    }
 }
 
 #[test]
@@ -205,42 +206,43 @@ fn an_older_server_gets_the_renewal_as_a_first_request_by_the_old_key() {
 
 #[test]
 fn a_refused_renewal_falls_back_once() {
-    let ca = authority();
-    let mut server = Server::new(&ca);
-    let (mut enrolment, step) = renewal(settings(&ca), &ca);
-    let step = server.run(
-        &mut enrolment,
-        step,
-        &mut |incoming, identity| match incoming.message_type {
-            MessageType::RenewalReq => incoming
-                .failure(identity, FailInfo::BadRequest, None)
-                .unwrap(),
-            _ => granting(&ca)(incoming, identity),
-        },
-    );
-    issued(step);
-    assert_eq!(server.seen, [17, 19]);
+    for ca in each_kind() {
+        let mut server = Server::new(&ca);
+        let (mut enrolment, step) = renewal(settings(&ca), &ca);
+        let step = server.run(
+            &mut enrolment,
+            step,
+            &mut |incoming, identity| match incoming.message_type {
+                MessageType::RenewalReq => incoming
+                    .failure(identity, FailInfo::BadRequest, None)
+                    .unwrap(),
+                _ => granting(&ca)(incoming, identity),
+            },
+        );
+        issued(step);
+        assert_eq!(server.seen, [17, 19]);
 
-    let mut server = Server::new(&ca);
-    let (mut enrolment, step) = renewal(settings(&ca), &ca);
-    let step = server.run(&mut enrolment, step, &mut |incoming, identity| {
-        incoming
-            .failure(identity, FailInfo::BadRequest, Some("Nein, so nicht: ü"))
-            .unwrap()
-    });
-    let failure = failure(step);
-    assert_eq!(
-        failure.to_string(),
-        "the server refused: transaction not permitted or supported (Nein, so nicht: ü)"
-    );
-    assert!(matches!(
-        failure,
-        Failure::FailInfo {
-            info: Some(FailInfo::BadRequest),
-            ..
-        }
-    ));
-    assert_eq!(server.seen, [17, 19]);
+        let mut server = Server::new(&ca);
+        let (mut enrolment, step) = renewal(settings(&ca), &ca);
+        let step = server.run(&mut enrolment, step, &mut |incoming, identity| {
+            incoming
+                .failure(identity, FailInfo::BadRequest, Some("Nein, so nicht: ü"))
+                .unwrap()
+        });
+        let failure = failure(step);
+        assert_eq!(
+            failure.to_string(),
+            "the server refused: transaction not permitted or supported (Nein, so nicht: ü)"
+        );
+        assert!(matches!(
+            failure,
+            Failure::FailInfo {
+                info: Some(FailInfo::BadRequest),
+                ..
+            }
+        ));
+        assert_eq!(server.seen, [17, 19]);
+    }
 }
 
 /// An RA's certificates: keys 5 and 6.
@@ -262,10 +264,7 @@ fn registration_authority(
                 ..leaf
             })
             .unwrap();
-        Authority {
-            certificate,
-            key: key(index),
-        }
+        Authority::unchecked(certificate, key(index))
     };
     (
         issue(

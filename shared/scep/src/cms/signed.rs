@@ -15,7 +15,7 @@ use crate::{
         Malformed, Reader, integer, null, octet_string, oid, sequence, set_of, tag, tlv, to_der,
     },
     certificate::Certificate,
-    key::RsaKey,
+    key::SigningKey,
 };
 
 /// content-type (RFC 5652 section 11.1).
@@ -228,7 +228,7 @@ impl SignerInfo {
             .map_err(part("signature algorithm"))?;
         let algorithm = SignatureAlgorithm::from_signer_info(algorithm.der, hash)
             .map_err(|why| CmsError::SignatureAlgorithm(Some(why)))?;
-        if matches!(algorithm, SignatureAlgorithm::Ecdsa(_)) || algorithm.hash() != hash {
+        if algorithm.hash() != hash {
             return Err(CmsError::SignatureAlgorithm(None));
         }
         let signature = fields
@@ -281,8 +281,8 @@ pub struct Signer<'a> {
     /// The certificate the SignerInfo names, by issuer and serial number.
     pub certificate: &'a Certificate,
     /// The key of that certificate.
-    pub key: &'a RsaKey,
-    /// SHA-256, SHA-384 or SHA-512.
+    pub key: &'a dyn SigningKey,
+    /// SHA-256, SHA-384 or SHA-512; an ECDSA key takes SHA-256 for all of them.
     pub hash: Hash,
 }
 
@@ -298,7 +298,7 @@ pub struct Attribute {
 /// Signs `content` of the type id-data, and returns a ContentInfo with SignedData (DER).
 ///
 /// content-type and message-digest are added to `attributes`. The signer's certificate comes first among the certificates,
-/// whether or not it is one of `certificates`; these keep their order. The signature algorithm is written as
+/// whether or not it is one of `certificates`; these keep their order. The signature algorithm of an RSA key is written as
 /// `rsaEncryption`, which every peer reads. Empty content is written as an empty OCTET STRING: verifiers built on OpenSSL take
 /// absent content for a detached signature, and refuse it.
 ///
@@ -313,10 +313,9 @@ pub fn sign(
     if signer.certificate.spki() != signer.key.spki() {
         return Err(CmsError::SignerKey);
     }
-    let digest = signer
-        .hash
-        .digest(content)
-        .ok_or(CmsError::RefusedHash(signer.hash))?;
+    let algorithm = signer.key.algorithm(signer.hash)?;
+    let hash = algorithm.hash();
+    let digest = hash.digest(content).ok_or(CmsError::RefusedHash(hash))?;
     let mut seen = BTreeSet::new();
     let mut encoded = Vec::with_capacity(attributes.len() + 2);
     let own = [
@@ -338,17 +337,20 @@ pub fn sign(
             &tlv(tag::SET, &attribute.value_der),
         ]));
     }
-    let signature = signer
-        .key
-        .sign(signer.hash, &set_of(tag::SET, encoded.clone()))?;
+    let signature = signer.key.sign(hash, &set_of(tag::SET, encoded.clone()))?;
 
-    let digest_algorithm = sequence(&[&oid(signer.hash.oid()), &null()]);
+    let digest_algorithm = sequence(&[&oid(hash.oid()), &null()]);
+    let signature_algorithm = match algorithm {
+        SignatureAlgorithm::Ecdsa(_) => algorithm.identifier(),
+        SignatureAlgorithm::Pkcs1(_) | SignatureAlgorithm::Pss(_) => None,
+    }
+    .unwrap_or_else(|| sequence(&[&oid(RSA_ENCRYPTION), &null()]));
     let signer_info = sequence(&[
         &integer(&[1]),
         &CertificateId::encode(signer.certificate),
         &digest_algorithm,
         &set_of(tag::context(0), encoded),
-        &sequence(&[&oid(RSA_ENCRYPTION), &null()]),
+        &signature_algorithm,
         &octet_string(&signature),
     ]);
     let mut all = vec![signer.certificate];

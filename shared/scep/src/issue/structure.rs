@@ -9,7 +9,7 @@ use x509_cert::time::Time;
 use super::{IssueError, MAX_SERIAL};
 use crate::algorithm::Hash;
 use crate::certificate::Certificate;
-use crate::key::RsaKey;
+use crate::key::{KeyError, SigningKey};
 
 /// A certificate without its signature.
 pub(crate) struct Template<'a> {
@@ -23,11 +23,11 @@ pub(crate) struct Template<'a> {
 }
 
 impl Template<'_> {
-    pub(crate) fn sign(self, key: &RsaKey, hash: Hash) -> Result<Certificate, IssueError> {
+    pub(crate) fn sign(self, key: &dyn SigningKey, hash: Hash) -> Result<Certificate, IssueError> {
         if self.not_after <= self.not_before {
             return Err(IssueError::Validity);
         }
-        let algorithm = pkcs1_identifier(hash).ok_or(IssueError::Hash(hash))?;
+        let algorithm = identifier(key, hash)?;
         let body = Body {
             // Version 3 is 2.
             version: Some(2),
@@ -61,8 +61,8 @@ pub(super) struct List<'a> {
 }
 
 impl List<'_> {
-    pub(super) fn sign(self, key: &RsaKey, hash: Hash) -> Result<Vec<u8>, IssueError> {
-        let algorithm = pkcs1_identifier(hash).ok_or(IssueError::Hash(hash))?;
+    pub(super) fn sign(self, key: &dyn SigningKey, hash: Hash) -> Result<Vec<u8>, IssueError> {
+        let algorithm = identifier(key, hash)?;
         let body = ListBody {
             // Version 2 is 1.
             version: 1,
@@ -86,19 +86,10 @@ pub(super) struct Entry {
     pub(super) extensions: Option<Vec<Extension>>,
 }
 
-/// The AlgorithmIdentifier of RSASSA-PKCS1-v1_5 with that hash (RFC 4055 section 5); MD5 has none here.
-pub(crate) fn pkcs1_identifier(hash: Hash) -> Option<Vec<u8>> {
-    // sha…WithRSAEncryption are 1.2.840.113549.1.1.n; the parameters are NULL.
-    let last = match hash {
-        Hash::Md5 => return None,
-        Hash::Sha1 => 5,
-        Hash::Sha256 => 11,
-        Hash::Sha384 => 12,
-        Hash::Sha512 => 13,
-    };
-    Some(vec![
-        0x30, 13, 0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, last, 0x05, 0,
-    ])
+/// The AlgorithmIdentifier that a key signs with.
+pub(crate) fn identifier(key: &dyn SigningKey, hash: Hash) -> Result<Vec<u8>, KeyError> {
+    let algorithm = key.algorithm(hash)?;
+    algorithm.identifier().ok_or(KeyError::Hash(hash))
 }
 
 /// A positive INTEGER of at most 20 bytes.
@@ -126,7 +117,12 @@ pub(super) fn time(at: Timestamp) -> Result<Time, IssueError> {
     }
 }
 
-fn signed(body: &[u8], algorithm: &[u8], key: &RsaKey, hash: Hash) -> Result<Vec<u8>, IssueError> {
+fn signed(
+    body: &[u8],
+    algorithm: &[u8],
+    key: &dyn SigningKey,
+    hash: Hash,
+) -> Result<Vec<u8>, IssueError> {
     let signature = key.sign(hash, body)?;
     let signed = Signed {
         body: AnyRef::from_der(body)?,

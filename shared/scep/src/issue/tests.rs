@@ -4,7 +4,8 @@ use der::Decode;
 
 use super::*;
 use crate::certificate::SubjectAltName;
-use crate::fixture::{authority, days, key, leaf, named_authority, now, request};
+use crate::fixture::{authority, days, key, leaf, named_authority, now, request, two_keys};
+use crate::key::EcdsaKey;
 
 const EC_P256: &str = "3059301306072a8648ce3d020106082a8648ce3d03010703420004\
     6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296\
@@ -157,6 +158,55 @@ fn stored_parts_have_to_belong_together() {
     assert!(matches!(
         Authority::new(issued, key(1)),
         Err(IssueError::NoAuthority)
+    ));
+}
+
+#[test]
+fn a_ca_that_signs_by_ecdsa_has_a_certificate_to_encrypt_to() {
+    let ca = two_keys("Test CA");
+    assert!(ca.certificate.is_self_signed() && ca.certificate.is_ca());
+    let usage = ca.certificate.key_usage().unwrap();
+    assert!(usage.key_cert_sign && usage.crl_sign && usage.digital_signature);
+    assert!(!usage.key_encipherment);
+    let recipient = ca.recipient();
+    assert!(recipient.is_issued_by(&ca.certificate) && !recipient.is_ca());
+    assert_eq!(recipient.subject_text(), "CN=Test CA RA,O=Convoy");
+    assert_eq!(
+        (recipient.not_before(), recipient.not_after()),
+        (ca.certificate.not_before(), ca.certificate.not_after())
+    );
+    let usage = recipient.key_usage().unwrap();
+    assert!(usage.key_encipherment && !usage.digital_signature && !usage.key_cert_sign);
+    assert_eq!(recipient.spki(), ca.decrypting_key().spki());
+    assert_eq!(ca.certificates(), [&ca.certificate, recipient]);
+
+    let issued = ca.issue(&leaf(&subject(), key(1).spki(), &[7])).unwrap();
+    assert!(issued.is_issued_by(&ca.certificate) && !issued.is_issued_by(recipient));
+    let list = ca.crl([], 3, now(), now() + days(7)).unwrap();
+    let list: x509_cert::crl::CertificateList = Decode::from_der(&list).unwrap();
+    assert_eq!(
+        list.signature_algorithm.oid.to_string(),
+        "1.2.840.10045.4.3.2"
+    );
+}
+
+#[test]
+fn stored_parts_of_two_keys_have_to_belong_together() {
+    let (ca, other) = (two_keys("Test CA"), two_keys("Test CA"));
+    let put = |ca: &Authority, recipient: &Authority, decrypting| {
+        let signing = EcdsaKey::from_pem(&ca.signing_key().to_pem()).unwrap();
+        let (own, recipient) = (ca.certificate.clone(), recipient.recipient().clone());
+        Authority::with_recipient(own, signing, recipient, decrypting)
+    };
+    assert!(put(&ca, &ca, key(0)).is_ok());
+    for wrong in [put(&ca, &ca, key(1)), put(&ca, &other, key(0))] {
+        assert!(matches!(wrong, Err(IssueError::OtherRecipient)));
+    }
+    let signing = EcdsaKey::generate().unwrap();
+    let (own, recipient) = (ca.certificate.clone(), ca.recipient().clone());
+    assert!(matches!(
+        Authority::with_recipient(own, signing, recipient, key(0)),
+        Err(IssueError::OtherKey)
     ));
 }
 

@@ -114,3 +114,46 @@ fn debug_shows_nothing_of_the_key() {
         "RsaKey { bits: 2048, .. }"
     );
 }
+
+#[test]
+fn an_ecdsa_key_signs_with_sha_256_whatever_is_asked_for() {
+    let key = EcdsaKey::generate().unwrap();
+    assert_eq!(rsa_bits(key.spki()), None);
+    for hash in [Hash::Sha256, Hash::Sha384, Hash::Sha512] {
+        let algorithm = key.algorithm(hash).unwrap();
+        assert_eq!(algorithm, SignatureAlgorithm::Ecdsa(Hash::Sha256));
+        let signature = key.sign(hash, b"message").unwrap();
+        assert_eq!(algorithm.verify(key.spki(), b"message", &signature), Ok(()));
+        assert_eq!(
+            algorithm.verify(key.spki(), b"massage", &signature),
+            Err(BadSignature::Wrong)
+        );
+    }
+    for hash in [Hash::Md5, Hash::Sha1] {
+        assert_eq!(key.sign(hash, b"message"), Err(KeyError::Hash(hash)));
+    }
+    assert_eq!(format!("{key:?}"), "EcdsaKey(P-256)");
+}
+
+#[test]
+fn an_ecdsa_key_survives_storing_and_is_no_rsa_key() {
+    let (ecdsa, rsa) = (
+        EcdsaKey::generate().unwrap(),
+        RsaKey::generate(2048).unwrap(),
+    );
+    let again = EcdsaKey::from_pem(&ecdsa.to_pem()).unwrap();
+    assert_eq!(again.spki(), ecdsa.spki());
+    assert!(matches!(
+        EcdsaKey::from_pem(&rsa.to_pem()),
+        Err(KeyError::RejectedCurve(_))
+    ));
+    assert!(matches!(
+        RsaKey::from_pem(&ecdsa.to_pem()),
+        Err(KeyError::Rejected(_))
+    ));
+    let sec1 = "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n";
+    assert_eq!(
+        EcdsaKey::from_pem(sec1).unwrap_err(),
+        KeyError::NoPem(": the key is in the SEC 1 form")
+    );
+}

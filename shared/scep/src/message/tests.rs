@@ -21,7 +21,7 @@ fn what_is_written_is_read_back() {
     let ca = authority();
     let signer = Signer {
         certificate: &ca.certificate,
-        key: &ca.key,
+        key: ca.signing_key(),
         hash: Hash::Sha256,
     };
     let id = TransactionId::of_key(key(1).spki());
@@ -50,7 +50,7 @@ fn words_of_a_failure_do_not_break_a_log() {
     let ca = authority();
     let signer = Signer {
         certificate: &ca.certificate,
-        key: &ca.key,
+        key: ca.signing_key(),
         hash: Hash::Sha256,
     };
     let id = "a".parse().unwrap();
@@ -67,7 +67,7 @@ fn sha_1_and_md5_are_answered_in_sha_256() {
     for hash in [Hash::Sha1, Hash::Md5] {
         let signer = Signer {
             certificate: &ca.certificate,
-            key: &ca.key,
+            key: ca.signing_key(),
             hash,
         };
         let read = Message::parse(&draft(&id, None).sign(&signer).unwrap()).unwrap();

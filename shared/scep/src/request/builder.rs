@@ -11,7 +11,7 @@ use super::{
 };
 use crate::algorithm::Hash;
 use crate::certificate::{KeyUsage, SubjectAltName};
-use crate::key::{KeyError, RsaKey};
+use crate::key::RsaKey;
 use crate::{extension, name};
 
 /// The parts of a subject that can be asked for (RFC 5280 appendix A.1).
@@ -123,8 +123,7 @@ impl RequestBuilder {
         // The challenge is in it in the clear, as it is in the request.
         let info = Zeroizing::new(self.info(&parts, key).map_err(RequestError::Encode)?);
         let signature = key.sign(self.hash, &info)?;
-        let algorithm =
-            crate::issue::pkcs1_identifier(self.hash).ok_or(KeyError::Hash(self.hash))?;
+        let algorithm = crate::issue::identifier(key, self.hash)?;
         let encoded = Request {
             info: AnyRef::from_der(&info).map_err(RequestError::Encode)?,
             algorithm: AnyRef::from_der(&algorithm).map_err(RequestError::Encode)?,

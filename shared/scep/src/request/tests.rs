@@ -1,6 +1,7 @@
 //! Certification requests, made and read back, and those that must not be read.
 
 use super::*;
+use crate::algorithm::SignatureAlgorithm;
 use crate::fixture::{days, key, now, request};
 
 #[test]
@@ -120,7 +121,9 @@ fn with_attributes(attributes: &[u8]) -> Vec<u8> {
     let info = tagged(Tag::Sequence, content);
     let signature = key(1).sign(Hash::Sha256, &info).unwrap();
     let signature = BitString::from_bytes(&signature).unwrap().to_der().unwrap();
-    let algorithm = crate::issue::pkcs1_identifier(Hash::Sha256).unwrap();
+    let algorithm = SignatureAlgorithm::Pkcs1(Hash::Sha256)
+        .identifier()
+        .unwrap();
     tagged(Tag::Sequence, [info, algorithm, signature].concat())
 }
 

@@ -123,21 +123,25 @@ impl Envelope<'_> {
     }
 }
 
-/// The answer to GetCACert: the media type and the CA's certificate (RFC 8894 section 4.2.1.1).
+/// The answer to GetCACert: the media type and the CA's certificate (RFC 8894 section 4.2.1.1), or the certificates of the CA and of its RA
+/// (section 4.2.1.2).
 #[must_use]
 pub fn ca_cert(authority: &Authority) -> (&'static str, Vec<u8>) {
-    (media::CA_CERT, authority.certificate.to_der().to_vec())
+    match authority.certificates().as_slice() {
+        [only] => (media::CA_CERT, only.to_der().to_vec()),
+        all => (media::CA_RA_CERT, cms::certs_only(all, &[])),
+    }
 }
 
-/// The answer to GetNextCACert: the media type and the next CA's certificate, signed by this one (RFC 8894 section 4.7.1).
+/// The answer to GetNextCACert: the media type and the next CA's certificate, with its RA's if it has one, signed by this one (RFC 8894 section 4.7.1).
 ///
 /// # Errors
 /// [`AnswerError`]; HTTP status 500 is what is left then.
 pub fn next_ca_cert(
     identity: &Identity<'_>,
-    next: &Certificate,
+    next: &[&Certificate],
 ) -> Result<(&'static str, Vec<u8>), AnswerError> {
-    let content = cms::certs_only(&[next], &[]);
+    let content = cms::certs_only(next, &[]);
     let signer = signer(identity.authority, Hash::Sha256);
     Ok((
         media::NEXT_CA,
@@ -148,7 +152,7 @@ pub fn next_ca_cert(
 fn signer(authority: &Authority, hash: Hash) -> Signer<'_> {
     Signer {
         certificate: &authority.certificate,
-        key: &authority.key,
+        key: authority.signing_key(),
         hash,
     }
 }

@@ -87,8 +87,8 @@ fn examine(
     let authority = identity.authority;
     let opened = cms::open_if(
         message.signed.content(),
-        &authority.certificate,
-        &authority.key,
+        authority.recipient(),
+        authority.decrypting_key(),
         identity.policy,
         admits,
     )

@@ -51,12 +51,9 @@ fn intermediate(root: &Authority) -> Authority {
             extension::key_usage(usage).unwrap(),
         ],
     }
-    .sign(&root.key, Hash::Sha256)
+    .sign(root.signing_key(), Hash::Sha256)
     .unwrap();
-    Authority {
-        certificate,
-        key: key(4),
-    }
+    Authority::unchecked(certificate, key(4))
 }
 
 #[test]
@@ -99,49 +96,50 @@ fn ndes_has_one_certificate_to_sign_and_one_to_encrypt_to() {
 
 #[test]
 fn a_certificate_and_the_list_can_be_asked_for() {
-    let ca = authority();
-    let settings = settings(&ca);
-    let mut server = Server::new(&ca);
-    let fetched = fetch(&settings, &mut server).unwrap();
-    assert_eq!(fetched.fingerprint, ca.certificate.fingerprint());
-    let (own, own_key) = (old_certificate(&ca), key(2));
+    for ca in each_kind() {
+        let settings = settings(&ca);
+        let mut server = Server::new(&ca);
+        let fetched = fetch(&settings, &mut server).unwrap();
+        assert_eq!(fetched.fingerprint, ca.certificate.fingerprint());
+        let (own, own_key) = (old_certificate(&ca), key(2));
 
-    let (mut query, sent) =
-        Query::certificate(&settings, &fetched, (&own, &own_key), &[7]).unwrap();
-    let reply = server.reply(&sent, &mut |incoming, identity| {
-        let Kind::GetCert { serial, .. } = &incoming.kind else {
-            panic!("{incoming:?}")
-        };
-        assert_eq!(serial, &[7]);
-        incoming.success(identity, &[&own]).unwrap()
-    });
-    assert_eq!(
-        query.receive(&reply).unwrap().certificates,
-        std::slice::from_ref(&own)
-    );
+        let (mut query, sent) =
+            Query::certificate(&settings, &fetched, (&own, &own_key), &[7]).unwrap();
+        let reply = server.reply(&sent, &mut |incoming, identity| {
+            let Kind::GetCert { serial, .. } = &incoming.kind else {
+                panic!("{incoming:?}")
+            };
+            assert_eq!(serial, &[7]);
+            incoming.success(identity, &[&own]).unwrap()
+        });
+        assert_eq!(
+            query.receive(&reply).unwrap().certificates,
+            std::slice::from_ref(&own)
+        );
 
-    let list = ca.crl([], 3, now(), now() + days(7)).unwrap();
-    let (mut query, sent) = Query::crl(&settings, &fetched, (&own, &own_key)).unwrap();
-    let reply = server.reply(&sent, &mut |incoming, identity| {
-        assert!(matches!(incoming.kind, Kind::GetCrl { .. }));
-        incoming.crl(identity, &list).unwrap()
-    });
-    assert_eq!(query.receive(&reply).unwrap().crls, [list]);
+        let list = ca.crl([], 3, now(), now() + days(7)).unwrap();
+        let (mut query, sent) = Query::crl(&settings, &fetched, (&own, &own_key)).unwrap();
+        let reply = server.reply(&sent, &mut |incoming, identity| {
+            assert!(matches!(incoming.kind, Kind::GetCrl { .. }));
+            incoming.crl(identity, &list).unwrap()
+        });
+        assert_eq!(query.receive(&reply).unwrap().crls, [list]);
 
-    let (mut query, sent) =
-        Query::certificate(&settings, &fetched, (&own, &own_key), &[8]).unwrap();
-    let reply = server.reply(&sent, &mut |incoming, identity| {
-        incoming
-            .failure(identity, FailInfo::BadCertId, None)
-            .unwrap()
-    });
-    assert!(matches!(
-        query.receive(&reply),
-        Err(Failure::FailInfo {
-            info: Some(FailInfo::BadCertId),
-            ..
-        })
-    ));
+        let (mut query, sent) =
+            Query::certificate(&settings, &fetched, (&own, &own_key), &[8]).unwrap();
+        let reply = server.reply(&sent, &mut |incoming, identity| {
+            incoming
+                .failure(identity, FailInfo::BadCertId, None)
+                .unwrap()
+        });
+        assert!(matches!(
+            query.receive(&reply),
+            Err(Failure::FailInfo {
+                info: Some(FailInfo::BadCertId),
+                ..
+            })
+        ));
+    }
 }
 
 fn fetch(settings: &Settings, server: &mut Server<'_>) -> Result<Ca, Failure> {
@@ -165,12 +163,12 @@ fn the_next_ca_is_believed_when_the_present_one_signed_it() {
     let settings = settings(&ca);
     let fetched = fetch(&settings, &mut Server::new(&ca)).unwrap();
     assert_eq!(next_ca_request(&settings).query, "operation=GetNextCACert");
-    let (_, body) = crate::server::next_ca_cert(&identity(&ca), &next.certificate).unwrap();
+    let (_, body) = crate::server::next_ca_cert(&identity(&ca), &[&next.certificate]).unwrap();
     assert_eq!(
         read_next_ca(&settings, &fetched, &ok(body)).unwrap(),
         std::slice::from_ref(&next.certificate)
     );
-    let (_, body) = crate::server::next_ca_cert(&identity(&other), &next.certificate).unwrap();
+    let (_, body) = crate::server::next_ca_cert(&identity(&other), &[&next.certificate]).unwrap();
     assert!(matches!(
         read_next_ca(&settings, &fetched, &ok(body)),
         Err(Failure::Faulty(FaultyResponse::Signer))
@@ -179,4 +177,29 @@ fn the_next_ca_is_believed_when_the_present_one_signed_it() {
         read_next_ca(&settings, &fetched, &status(404)),
         Err(Failure::Http(404))
     ));
+}
+
+#[test]
+fn the_next_ca_comes_with_the_certificate_to_encrypt_to() {
+    let (ca, next) = (authority(), two_keys("Next CA"));
+    let settings = settings(&ca);
+    let fetched = fetch(&settings, &mut Server::new(&ca)).unwrap();
+    let (_, body) = crate::server::next_ca_cert(&identity(&ca), &next.certificates()).unwrap();
+    let read = read_next_ca(&settings, &fetched, &ok(body)).unwrap();
+    assert_eq!(read, [next.certificate.clone(), next.recipient().clone()]);
+}
+
+#[test]
+fn a_ca_that_signs_by_ecdsa_shows_what_to_encrypt_to() {
+    let ca = two_keys("Test CA");
+    let pin = Settings {
+        ca_fingerprint: Some(ca.certificate.fingerprint()),
+        ..settings(&ca)
+    };
+    for settings in [settings(&ca), pin] {
+        let fetched = fetch(&settings, &mut Server::new(&ca)).unwrap();
+        assert_eq!(fetched.authority(), &ca.certificate);
+        assert_eq!(fetched.recipient().unwrap(), ca.recipient());
+        assert_eq!(fetched.issuer().unwrap(), ca.certificate.subject());
+    }
 }

@@ -46,7 +46,7 @@ fn certrep(ca: &Authority, incoming: &Incoming, change: &dyn Fn(&mut Draft<'_>))
     draft
         .sign(&Signer {
             certificate: &ca.certificate,
-            key: &ca.key,
+            key: ca.signing_key(),
             hash: incoming.hash(),
         })
         .unwrap()

@@ -4,58 +4,59 @@ use super::*;
 
 #[test]
 fn a_deferred_request_is_polled_under_one_transaction() {
-    let ca = authority();
-    let mut server = Server::new(&ca);
-    let (mut enrolment, step) = first(settings(&ca));
-    let (mut transactions, mut nonces) = (Vec::new(), Vec::new());
-    let mut approved = None;
-    let mut pend = |incoming: &Incoming, identity: &Identity<'_>| {
-        transactions.push(incoming.transaction_id.clone());
-        nonces.push(incoming.sender_nonce().clone());
-        match &incoming.kind {
-            Kind::Enrol { .. } => approved = Some(grant(&ca, incoming)),
-            Kind::Poll { issuer, subject } => {
-                assert_eq!(issuer, ca.certificate.subject());
-                assert_eq!(
-                    Some(subject.as_slice()),
-                    approved.as_ref().map(Certificate::subject)
-                );
+    for ca in each_kind() {
+        let mut server = Server::new(&ca);
+        let (mut enrolment, step) = first(settings(&ca));
+        let (mut transactions, mut nonces) = (Vec::new(), Vec::new());
+        let mut approved = None;
+        let mut pend = |incoming: &Incoming, identity: &Identity<'_>| {
+            transactions.push(incoming.transaction_id.clone());
+            nonces.push(incoming.sender_nonce().clone());
+            match &incoming.kind {
+                Kind::Enrol { .. } => approved = Some(grant(&ca, incoming)),
+                Kind::Poll { issuer, subject } => {
+                    assert_eq!(issuer, ca.certificate.subject());
+                    assert_eq!(
+                        Some(subject.as_slice()),
+                        approved.as_ref().map(Certificate::subject)
+                    );
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
-        }
-        match transactions.len() {
-            3 => incoming
-                .success(identity, &[approved.as_ref().unwrap()])
-                .unwrap(),
-            _ => incoming.pending(identity).unwrap(),
-        }
-    };
-    let mut step = server.run(&mut enrolment, step, &mut pend);
-    for left in [2, 1] {
-        let Step::Wait {
-            until,
-            why: Waiting::Deferred,
-        } = step
-        else {
-            panic!("{step:?}")
+            match transactions.len() {
+                3 => incoming
+                    .success(identity, &[approved.as_ref().unwrap()])
+                    .unwrap(),
+                _ => incoming.pending(identity).unwrap(),
+            }
         };
-        assert_eq!(until, now() + SignedDuration::from_secs(60));
+        let mut step = server.run(&mut enrolment, step, &mut pend);
+        for left in [2, 1] {
+            let Step::Wait {
+                until,
+                why: Waiting::Deferred,
+            } = step
+            else {
+                panic!("{step:?}")
+            };
+            assert_eq!(until, now() + SignedDuration::from_secs(60));
+            assert_eq!(
+                enrolment.pending().map(|pending| pending.polls_left),
+                Some(left)
+            );
+            step = enrolment.wake(until);
+            step = server.run(&mut enrolment, step, &mut pend);
+        }
+        issued(step);
+        assert_eq!(server.seen, [19, 20, 20]);
+        assert!(transactions.windows(2).all(|pair| pair[0] == pair[1]));
         assert_eq!(
-            enrolment.pending().map(|pending| pending.polls_left),
-            Some(left)
+            transactions[0].as_str(),
+            TransactionId::of_key(key(1).spki()).as_str()
         );
-        step = enrolment.wake(until);
-        step = server.run(&mut enrolment, step, &mut pend);
+        assert!(nonces.windows(2).all(|pair| pair[0] != pair[1]));
+        assert!(enrolment.pending().is_none());
     }
-    issued(step);
-    assert_eq!(server.seen, [19, 20, 20]);
-    assert!(transactions.windows(2).all(|pair| pair[0] == pair[1]));
-    assert_eq!(
-        transactions[0].as_str(),
-        TransactionId::of_key(key(1).spki()).as_str()
-    );
-    assert!(nonces.windows(2).all(|pair| pair[0] != pair[1]));
-    assert!(enrolment.pending().is_none());
 }
 
 #[test]

@@ -314,8 +314,14 @@ fn algorithms_that_do_not_fit_are_refused() {
         Ok(()),
         "sha256WithRSAEncryption"
     );
-    for identifier in ["1.2.840.113549.1.1.13", "1.2.840.10045.4.3.2"] {
-        let refused = Err(CmsError::SignatureAlgorithm(None));
+    for (identifier, error) in [
+        ("1.2.840.113549.1.1.13", CmsError::SignatureAlgorithm(None)),
+        (
+            "1.2.840.10045.4.3.2",
+            CmsError::Signature(BadSignature::WrongKey),
+        ),
+    ] {
+        let refused = Err(error);
         assert_eq!(
             Forgery {
                 algorithm: with(identifier),

@@ -133,7 +133,7 @@ fn what_cannot_be_signed_is_refused() {
     };
     assert_eq!(
         sign(b"", &signer, vec![], &[]),
-        Err(CmsError::RefusedHash(Hash::Md5))
+        Err(CmsError::Key(KeyError::Hash(Hash::Md5)))
     );
 }
 

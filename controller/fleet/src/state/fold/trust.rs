@@ -1,0 +1,128 @@
+//! What an event about certificates, trust documents and a rotation's phases changes: what is served, published and waited for. No client changes here.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use convoy_shared::{
+    ack::Held,
+    id::{Generation, RotationId},
+};
+use jiff::Timestamp;
+
+use crate::{
+    event::{Imported, Publication, Purpose},
+    gate,
+    rotation::Phase,
+    state::{Fleet, Group, GroupTrust, KeptCertificate, Published, Template},
+};
+
+impl Fleet {
+    pub(super) fn import(&mut self, imported: &Imported, now: Timestamp) {
+        let first = self.serving.is_none();
+        self.certificates.insert(
+            imported.generation,
+            KeptCertificate {
+                certificate: imported.certificate.clone(),
+                anchor: imported.anchor,
+                restored_from: imported.restored_from,
+                imported_at: now,
+                was_served: first,
+                retired: false,
+            },
+        );
+        if first {
+            self.serving = Some(imported.generation);
+        }
+    }
+
+    pub(super) fn publish(&mut self, publication: &Publication, now: Timestamp) {
+        let mut digests = BTreeMap::new();
+        for (name, envelope) in publication.groups.iter().zip(&publication.documents) {
+            let held = Held {
+                revision: publication.revision,
+                digest: envelope.digest(),
+            };
+            digests.insert(name.clone(), held.digest);
+            let created_at = self.groups.get(name).map_or(now, |group| group.created_at);
+            self.groups.insert(
+                name.clone(),
+                Group {
+                    created_at,
+                    trust: Arc::new(GroupTrust {
+                        held,
+                        envelope: envelope.clone(),
+                        purpose: publication.purpose,
+                        mode: publication.mode,
+                        expires_at: publication.expires_at,
+                    }),
+                },
+            );
+        }
+        self.publications.insert(
+            publication.revision,
+            Published {
+                mode: publication.mode,
+                anchors: publication.anchors.numbers(),
+                purpose: publication.purpose,
+                digests,
+            },
+        );
+        self.current = Some(Template {
+            mode: publication.mode,
+            anchors: publication.anchors.clone(),
+            purpose: publication.purpose,
+        });
+        if let Purpose::Prepare(id) | Purpose::Enforce(id) = publication.purpose
+            && let Some(rotation) = self.rotation_mut(id)
+        {
+            rotation.revision = Some(publication.revision);
+        }
+    }
+
+    pub(super) fn enter(&mut self, id: RotationId, phase: Phase, reason: &str, now: Timestamp) {
+        let connected = &self.connected & &self.roster;
+        let Some(rotation) = self.rotation_mut(id) else {
+            return;
+        };
+        rotation.phase = phase;
+        rotation.phase_since = now;
+        rotation.passed.push(phase);
+        reason.clone_into(&mut rotation.reason);
+        let (from, to) = (rotation.from, rotation.to);
+        match phase {
+            Phase::Swapping => {
+                rotation.expected = connected;
+                rotation.swapped = false;
+                self.serve(to);
+            }
+            Phase::RolledBack => self.serve(from),
+            Phase::Planned
+            | Phase::PausingReplication
+            | Phase::Preparing
+            | Phase::Enforcing
+            | Phase::ResumingReplication
+            | Phase::Completed
+            | Phase::Aborted => {}
+        }
+    }
+
+    fn serve(&mut self, generation: Generation) {
+        self.serving = Some(generation);
+        if let Some(held) = self.certificates.get_mut(&generation) {
+            held.was_served = true;
+        }
+    }
+
+    /// Keeps the most clients ever missing at a shut gate.
+    pub(super) fn note_missing(&mut self, now: Timestamp) {
+        let Some(rotation) = self.running() else {
+            return;
+        };
+        if !matches!(rotation.phase, Phase::Preparing | Phase::Enforcing) {
+            return;
+        }
+        let missing = gate::missing(self, rotation, now).len();
+        if let Some(rotation) = self.running_mut() {
+            rotation.waited_for = rotation.waited_for.max(missing);
+        }
+    }
+}
