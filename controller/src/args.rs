@@ -33,8 +33,8 @@ pub struct Args {
     #[arg(long, value_name = "ADDR")]
     pub scep_addr: Option<SocketAddr>,
 
-    /// What the SCEP server's first CA signs with. `ecdsa-p256` is faster and makes smaller certificates, and has an RSA key beside it that devices
-    /// encrypt to, as an RA has; old devices want `rsa-2048`. A CA that exists keeps its key; `convoy scep ca rollover --key` makes one with another.
+    /// What the SCEP server's first CA signs with. `ecdsa-p256` is faster and makes smaller certificates, and has an RA with an RSA key for messages;
+    /// old devices want `rsa-2048`. A CA that exists keeps its key; `convoy scep ca rollover --key` makes one with another.
     #[arg(
         long,
         value_name = "KEY",

@@ -324,7 +324,7 @@ impl Floor {
                 answer
             }
             Mood::OtherKey => {
-                let other = self.stranger.signing_key().spki();
+                let other = self.stranger.issuing_key().spki();
                 let certificate = self.issue(&incoming, Some(other), desk.days);
                 body(incoming.success(&identity, &[&certificate]))
             }

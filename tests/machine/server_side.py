@@ -31,11 +31,11 @@ def good(controller, certificate, key_file, sans):
 # micromdm's scepclient: SHA-1 and DES, whatever it is offered.
 
 
-def scepclient(controller, challenge, status=0, url=None):
+def scepclient(controller, challenge, *options, status=0, url=None):
     folder = controller.bench.path("scepclient")
     folder.mkdir(exist_ok=True)
     command = ["scepclient", "-private-key", folder / "key", "-certificate", folder / "cert", "-server-url", url or controller.url]
-    command += ["-challenge", challenge, "-cn", "p1", "-organization", "Convoy"]
+    command += ["-challenge", challenge, "-cn", "p1", "-organization", "Convoy", *options]
     return controller.bench.run(*command, status=status), folder / "key", folder / "cert"
 
 
@@ -81,8 +81,8 @@ class Pki:
         conf = self.bench.path("strongswan.conf")
         conf.write_text("pki {\n  load = random x509 pem pkcs1 pkcs7 pkcs8 pubkey openssl sha1 sha2 aes md5 curl\n}\n")
         self.env = {"STRONGSWAN_CONF": conf}
-        # What it knows of the CA.
-        self.ca = controller.ca
+        # What it knows of the CA, and its RA if it has one.
+        self.ca, self.ra = controller.ca, None
 
     def authority(self):
         """Fetches the CA as it does, and returns the file."""
@@ -96,7 +96,7 @@ class Pki:
 
     def command(self, name, key_file, *options, challenge=None):
         command = ["pki", "--scep", "--url", self.controller.url, "--in", key_file, "--dn", "O=Convoy, CN=" + name, "--san", name]
-        command += ["--cacert-enc", self.ca, "--cacert-sig", self.ca, "--outform", "pem", *options]
+        command += ["--cacert-enc", self.ra or self.ca, "--cacert-sig", self.ra or self.ca, "--outform", "pem", *options]
         return command + (["--password", challenge] if challenge else [])
 
     def scep(self, name, key_file, *options, challenge=None, status=0):
@@ -243,6 +243,55 @@ def renewal_after_a_rollover(bench):
     controller.look_everywhere()
 
 
+# A CA that signs with ECDSA, and has an RA with an RSA key for messages.
+
+
+def ecdsa_authority(bench, *options):
+    """The controller, and its RA's certificate in a file."""
+    controller = Controller(bench, "--scep-ca-key", "ecdsa-p256", *options)
+    [told] = controller.json("scep", "ca", "show")["authorities"]
+    equal(told["key"], "ecdsa-p256", "key of the CA")
+    bench.run("curl", "--silent", "--fail", "--output", bench.path("cas"), controller.url + "?operation=GetCACert")
+    text = bench.text("openssl", "pkcs7", "-inform", "DER", "-in", bench.path("cas"), "-print_certs")
+    ra = bench.path("ra.pem")
+    ra.write_text(text[text.rindex("-----BEGIN") :] + "\n")
+    fingerprint = bench.text("openssl", "x509", "-in", ra, "-noout", "-fingerprint", "-sha256").split("=")[1]
+    equal(fingerprint.replace(":", "").lower(), told["ra_fingerprint"], "SHA-256 of the RA")
+    verifies(bench, ra, controller.ca)
+    return controller, ra
+
+
+def strongswan_at_a_ca_of_ecdsa(bench):
+    controller, ra = ecdsa_authority(bench)
+    pki = Pki(controller)
+    pki.ra = ra
+    old_key, new_key = key(bench, "old.key"), key(bench, "new.key")
+    old = pki.scep("p14", old_key, challenge=controller.challenge())
+    first = good(controller, old, old_key, ["DNS:p14"])
+    text = bench.text("openssl", "x509", "-in", old, "-noout", "-text")
+    contains(text, "ecdsa-with-SHA256", "what the certificate is signed with")
+    new = pki.scep("p14", new_key, "--cert", old, "--key", old_key)
+    check(first != good(controller, new, new_key, ["DNS:p14"]), "renewal brought the same certificate")
+    contains(pki.scep("p15", key(bench, "other.key"), challenge=WRONG, status=1), REFUSED, "pki with a wrong challenge")
+    crl = bench.path("crl.pem")
+    crl.write_text(controller.convoy("scep", "crl") + "\n")
+    bench.run("openssl", "crl", "-in", crl, "-noout", "-CAfile", controller.ca)
+    bench.run("openssl", "verify", "-crl_check", "-CAfile", controller.ca, "-CRLfile", crl, new)
+    controller.look_everywhere()
+
+
+def scepclient_at_a_ca_of_ecdsa(bench):
+    controller, ra = ecdsa_authority(bench, "--scep-allow-legacy")
+    fingerprint = bench.text("openssl", "x509", "-in", ra, "-noout", "-fingerprint", "-sha256").split("=")[1]
+    # It is to be told whom to encrypt to.
+    to = ["-ca-fingerprint", fingerprint.replace(":", "")]
+    _, key_file, certificate = scepclient(controller, controller.challenge(), *to)
+    first = good(controller, certificate, key_file, [])
+    scepclient(controller, WRONG, *to)
+    check(first != good(controller, certificate, key_file, []), "renewal brought the same certificate")
+    controller.look_everywhere()
+
+
 # certmonger: always by GET.
 
 
@@ -318,5 +367,7 @@ SCENARIOS = [
     renewal_after_a_rollover,
     scepclient_is_refused_without_legacy,
     scepclient_with_legacy,
+    strongswan_at_a_ca_of_ecdsa,
+    scepclient_at_a_ca_of_ecdsa,
     pyscep,
 ]

@@ -33,8 +33,8 @@ pub enum IssuanceEvent {
         spki: Digest,
         /// Last instant of its validity.
         not_after: Timestamp,
-        /// The certificate that devices encrypt to, DER, where it is not the CA's own.
-        recipient: Option<Vec<u8>>,
+        /// Its RA's certificate, DER, where devices do not encrypt to the CA itself.
+        ra: Option<Vec<u8>>,
     },
     /// The next CA is in force.
     AuthorityActivated {
@@ -187,8 +187,8 @@ pub enum IssuanceCommand {
         spki: Digest,
         /// Last instant of its validity.
         not_after: Timestamp,
-        /// The certificate that devices encrypt to, DER, where it is not the CA's own.
-        recipient: Option<Vec<u8>>,
+        /// Its RA's certificate, DER, where devices do not encrypt to the CA itself.
+        ra: Option<Vec<u8>>,
         /// The first one: changes nothing if there is one already. Otherwise it is the next one.
         first: bool,
     },

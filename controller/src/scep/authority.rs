@@ -28,14 +28,14 @@ const BITS: u32 = 2048;
 /// Clocks of devices are behind.
 pub(super) const EARLIER: SignedDuration = SignedDuration::from_hours(1);
 
-/// What a CA signs with. Devices encrypt to an RSA key in either case.
+/// What a CA signs with. Messages are encrypted to an RSA key in either case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum CaKey {
-    /// RSA with 2048 bits, for signing and for what devices encrypt: every device takes it.
+    /// RSA with 2048 bits, for certificates and for messages: every device takes it.
     #[default]
     #[value(name = "rsa-2048")]
     Rsa2048,
-    /// ECDSA on P-256, with an RSA key beside it that devices encrypt to: faster, for devices that know elliptic curves and RAs.
+    /// ECDSA on P-256 for certificates, and an RA with an RSA key for messages: faster, for devices that know elliptic curves and RAs.
     #[value(name = "ecdsa-p256")]
     EcdsaP256,
 }
@@ -106,19 +106,17 @@ impl Scep {
         let spki = Digest::of(made.certificate.spki());
         // The keys are there before anybody hears of their certificates.
         self.folder.make("keys/scep")?;
-        let own = made.signing_key().to_pem();
+        let own = made.issuing_key().to_pem();
         self.folder.write(&key_name(&spki), own.as_bytes())?;
-        let recipient = (made.recipient() != &made.certificate).then(|| made.recipient());
-        if let Some(recipient) = recipient {
-            let decrypting = made.decrypting_key().to_pem();
-            let name = recipient_name(recipient);
-            self.folder.write(&name, decrypting.as_bytes())?;
+        if let Some(ra) = made.ra() {
+            let messages = made.message_key().to_pem();
+            self.folder.write(&ra_key_name(ra), messages.as_bytes())?;
         }
         let command = IssuanceCommand::MakeAuthority {
             certificate: made.certificate.to_der().to_vec(),
             spki,
             not_after: made.certificate.not_after(),
-            recipient: recipient.map(|recipient| recipient.to_der().to_vec()),
+            ra: made.ra().map(|ra| ra.to_der().to_vec()),
             first,
         };
         self.keeper
@@ -154,13 +152,13 @@ impl Scep {
         }
         let name = key_name(&ca.spki);
         let certificate = Certificate::from_der(&ca.certificate)?;
-        let authority = match &ca.recipient {
+        let authority = match &ca.ra {
             None => Authority::new(certificate, self.key(name, RsaKey::from_pem)?)?,
-            Some(recipient) => {
-                let recipient = Certificate::from_der(recipient)?;
-                let signing = self.key(name, EcdsaKey::from_pem)?;
-                let decrypting = self.key(recipient_name(&recipient), RsaKey::from_pem)?;
-                Authority::with_recipient(certificate, signing, recipient, decrypting)?
+            Some(ra) => {
+                let ra = Certificate::from_der(ra)?;
+                let issuing = self.key(name, EcdsaKey::from_pem)?;
+                let messages = self.key(ra_key_name(&ra), RsaKey::from_pem)?;
+                Authority::with_ra(certificate, issuing, ra, messages)?
             }
         };
         let authority = Arc::new(authority);
@@ -228,8 +226,7 @@ fn key_name(spki: &Digest) -> String {
     format!("keys/scep/ca-{spki}.pem")
 }
 
-/// The key to a certificate that devices encrypt to.
-fn recipient_name(certificate: &Certificate) -> String {
+fn ra_key_name(certificate: &Certificate) -> String {
     let spki = Digest::of(certificate.spki());
     format!("keys/scep/ra-{spki}.pem")
 }

@@ -207,7 +207,7 @@ impl Server {
             return told(StatusCode::NOT_FOUND, "there is no next CA\n");
         };
         let signed = self.scep.current().and_then(|(_, authority)| {
-            let all = std::iter::once(&next.certificate).chain(&next.recipient);
+            let all = std::iter::once(&next.certificate).chain(&next.ra);
             let all = all.map(|der| Certificate::from_der(der));
             let all = all.collect::<Result<Vec<_>, _>>()?;
             let all: Vec<&Certificate> = all.iter().collect();

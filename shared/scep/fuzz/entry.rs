@@ -72,7 +72,7 @@ pub(crate) fn cms_signed(bytes: &[u8]) {
 }
 
 pub(crate) fn cms_enveloped(bytes: &[u8]) {
-    let _unused = cms::open(bytes, &ca().certificate, ca().decrypting_key(), ALL).is_ok();
+    let _unused = cms::open(bytes, &ca().certificate, ca().message_key(), ALL).is_ok();
 }
 
 pub(crate) fn request(bytes: &[u8]) {
@@ -119,7 +119,7 @@ pub(crate) fn client_receive(bytes: &[u8]) {
         let Ok(Fetched::Ca(seen)) = fetching.receive(&reply(certificate), now()) else {
             panic!("the CA is not taken")
         };
-        let signer = (&ca().certificate, ca().decrypting_key());
+        let signer = (&ca().certificate, ca().message_key());
         let query = Query::certificate(settings, Box::leak(Box::new(seen)), signer, &[1]);
         Mutex::new(query.expect("a message").0)
     });

@@ -45,7 +45,7 @@ pub(crate) fn named_authority(name: &str, index: usize) -> Authority {
     .unwrap()
 }
 
-/// The same, which signs by ECDSA: key 0 decrypts only.
+/// The same, which signs with ECDSA: key 0 is its RA's.
 pub(crate) fn two_keys(name: &str) -> Authority {
     Authority::self_signed_ecdsa(
         name,

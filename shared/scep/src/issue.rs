@@ -47,9 +47,9 @@ pub enum IssueError {
     /// The authority's key is not the one in its certificate.
     #[error("the key is not the one of the CA's certificate")]
     OtherKey,
-    /// The recipient's certificate is not by this CA, or its key is not the one in it.
-    #[error("the certificate for keyEncipherment is not by this CA, or of another key")]
-    OtherRecipient,
+    /// The RA's certificate is not by this CA, or its key is not the one in it.
+    #[error("the RA's certificate is not by this CA, or of another key")]
+    OtherRa,
     /// The authority's certificate is no CA's.
     #[error("the certificate is not a CA's")]
     NoAuthority,
@@ -140,7 +140,7 @@ impl Authority {
             spki: leaf.spki,
             extensions,
         }
-        .sign(self.signing_key(), Hash::Sha256)
+        .sign(self.issuing_key(), Hash::Sha256)
     }
 
     /// A revocation list of version 2, in DER (RFC 5280 section 5).
@@ -172,7 +172,7 @@ impl Authority {
                 .collect::<Result<_, _>>()?,
             extensions,
         }
-        .sign(self.signing_key(), Hash::Sha256)
+        .sign(self.issuing_key(), Hash::Sha256)
     }
 }
 

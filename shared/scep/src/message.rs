@@ -8,7 +8,7 @@ use der::Tag;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::algorithm::Hash;
+use crate::algorithm::{Hash, SignatureAlgorithm};
 use crate::cms::{self, CmsError, SignedData, Signer};
 
 mod attribute;
@@ -277,6 +277,9 @@ pub enum MessageError {
     Bad(&'static str),
 }
 
+/// What a sender may say that it knows beside RSA.
+const ECDSA: SignatureAlgorithm = SignatureAlgorithm::Ecdsa(Hash::Sha256);
+
 /// A pkiMessage as it came. Nothing in it is proven until [`SignedData::verify`] has been asked.
 #[derive(Debug)]
 pub struct Message {
@@ -296,6 +299,8 @@ pub struct Message {
     pub fail_info_text: Option<String>,
     /// When the sender says that it signed.
     pub signing_time: Option<Timestamp>,
+    /// The sender says that it verifies ECDSA with SHA-256 (SMIMECapabilities, RFC 8551 section 2.5.2).
+    pub knows_ecdsa: bool,
     /// The CMS message.
     pub signed: SignedData,
 }
@@ -347,6 +352,7 @@ impl Message {
             fail_info,
             fail_info_text,
             signing_time: attribute::signing_time(&signed)?,
+            knows_ecdsa: attribute::names(&signed, ECDSA),
             signed,
         })
     }
@@ -362,6 +368,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) status: Option<PkiStatus>,
     pub(crate) fail_info: Option<FailInfo>,
     pub(crate) fail_info_text: Option<&'a str>,
+    /// Tells the receiver that answers by ECDSA with SHA-256 are verified.
+    pub(crate) knows_ecdsa: bool,
     /// The envelope; empty where RFC 8894 leaves it out.
     pub(crate) content: &'a [u8],
 }
@@ -392,6 +400,7 @@ impl Draft<'_> {
                 .map(|info| number(attribute::FAIL_INFO, info.number())),
             self.fail_info_text
                 .map(|text| attribute::string(attribute::FAIL_INFO_TEXT, Tag::Utf8String, text)),
+            self.knows_ecdsa.then(|| Ok(attribute::capability(ECDSA))),
         ];
         let attributes: Vec<_> = attributes
             .into_iter()

@@ -84,6 +84,7 @@ pub struct Incoming {
     pub message_type: MessageType,
     sender_nonce: PeerNonce,
     hash: Hash,
+    knows_ecdsa: bool,
     cipher: Cipher,
 }
 

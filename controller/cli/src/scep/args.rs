@@ -218,10 +218,10 @@ pub(crate) enum CaCommand {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CaKey {
-    /// RSA with 2048 bits, which devices encrypt to as well: every device takes it
+    /// RSA with 2048 bits, for certificates and for messages: every device takes it
     #[value(name = "rsa-2048")]
     Rsa2048,
-    /// ECDSA on P-256, with an RSA key beside it that devices encrypt to: faster, for devices that know elliptic curves and RAs
+    /// ECDSA on P-256 for certificates, and an RA with an RSA key for messages: faster, for devices that know elliptic curves and RAs
     #[value(name = "ecdsa-p256")]
     EcdsaP256,
 }

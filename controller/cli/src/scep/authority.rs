@@ -37,8 +37,8 @@ struct Authority {
     state: String,
     fingerprint: String,
     key: Known<v1::ScepCaKey>,
-    /// SHA-256 of the certificate that devices encrypt to, where it is not the CA's own.
-    recipient_fingerprint: Option<String>,
+    /// SHA-256 of its RA's certificate, where devices do not encrypt to the CA itself.
+    ra_fingerprint: Option<String>,
     subject: String,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
@@ -79,8 +79,8 @@ impl TryFrom<v1::ScepCa> for Authority {
             state: wire.state,
             fingerprint: hex::encode(wire.fingerprint),
             key: Known::read(wire.key)?,
-            recipient_fingerprint: (!wire.recipient.is_empty())
-                .then(|| Digest::of(&wire.recipient).to_string()),
+            ra_fingerprint: (!wire.ra_certificate.is_empty())
+                .then(|| Digest::of(&wire.ra_certificate).to_string()),
             subject: wire.subject,
             not_before: answers::instant(wire.not_before, "not_before")?,
             not_after: answers::instant(wire.not_after, "not_after")?,
@@ -291,11 +291,9 @@ fn shown(server: &Server) -> String {
                     ["SHA-256".to_owned(), authority.fingerprint.clone()],
                     [
                         "Key".to_owned(),
-                        match &authority.recipient_fingerprint {
+                        match &authority.ra_fingerprint {
                             None => authority.key.to_string(),
-                            Some(other) => {
-                                format!("{}; devices encrypt to SHA-256 {other}", authority.key)
-                            }
+                            Some(ra) => format!("{}, with an RA: SHA-256 {ra}", authority.key),
                         }
                     ],
                     [

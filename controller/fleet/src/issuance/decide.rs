@@ -21,14 +21,14 @@ pub(crate) fn decide(
             certificate,
             spki,
             not_after,
-            recipient,
+            ra,
             first,
         } => next_number(issuance, first)?.map(|number| IssuanceEvent::AuthorityMade {
             number,
             certificate,
             spki,
             not_after,
-            recipient,
+            ra,
         }),
         IssuanceCommand::ActivateAuthority => {
             let next = issuance.next().ok_or(Refusal::Rollover(

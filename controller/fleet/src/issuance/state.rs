@@ -39,8 +39,8 @@ pub struct Ca {
     pub spki: Digest,
     /// Last instant of its validity.
     pub not_after: Timestamp,
-    /// The certificate that devices encrypt to, DER, where it is not the CA's own.
-    pub recipient: Option<Vec<u8>>,
+    /// Its RA's certificate, DER, where devices do not encrypt to the CA itself.
+    pub ra: Option<Vec<u8>>,
     /// Where it stands.
     pub state: AuthorityState,
 }
@@ -256,7 +256,7 @@ impl Issuance {
                 certificate,
                 spki,
                 not_after,
-                recipient,
+                ra,
             } => {
                 let state = if self.current().is_none() {
                     AuthorityState::Current
@@ -268,7 +268,7 @@ impl Issuance {
                     certificate: certificate.clone(),
                     spki: *spki,
                     not_after: *not_after,
-                    recipient: recipient.clone(),
+                    ra: ra.clone(),
                     state,
                 });
             }

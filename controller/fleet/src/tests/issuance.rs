@@ -27,7 +27,7 @@ impl World {
             certificate: name.as_bytes().to_vec(),
             spki: Digest::of(name.as_bytes()),
             not_after: self.now + DAY * 3650,
-            recipient: None,
+            ra: None,
             first,
         }
     }

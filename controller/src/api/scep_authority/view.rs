@@ -63,7 +63,7 @@ pub(super) fn authority(ca: &Ca) -> v1::ScepCa {
         not_before: certificate.map(|certificate| timestamp(certificate.not_before())),
         not_after: Some(timestamp(ca.not_after)),
         key: key.into(),
-        recipient: ca.recipient.clone().unwrap_or_default().into(),
+        ra_certificate: ca.ra.clone().unwrap_or_default().into(),
     }
 }
 

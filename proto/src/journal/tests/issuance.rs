@@ -32,7 +32,7 @@ pub(super) fn samples() -> Vec<Event> {
         certificate: vec![1, 2, 3],
         spki: Digest::of(b"ca"),
         not_after: at(90),
-        recipient: None,
+        ra: None,
     };
     let others = [
         IssuanceEvent::AuthorityMade {
@@ -40,7 +40,7 @@ pub(super) fn samples() -> Vec<Event> {
             certificate: vec![1, 2, 3],
             spki: Digest::of(b"ca"),
             not_after: at(90),
-            recipient: Some(vec![4, 5]),
+            ra: Some(vec![4, 5]),
         },
         IssuanceEvent::ApprovalSet(Approval::Automatic),
         IssuanceEvent::ProfileSet(Profile::default()),

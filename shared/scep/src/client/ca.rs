@@ -157,6 +157,16 @@ impl Ca {
         })
     }
 
+    /// Whether one of those that may sign answers has a key for ECDSA.
+    pub(super) fn signs_with_ecdsa(&self) -> bool {
+        self.trusted.iter().any(|certificate| {
+            rsa_bits(certificate.spki()).is_none()
+                && certificate
+                    .key_usage()
+                    .is_some_and(|usage| usage.digital_signature)
+        })
+    }
+
     /// The certificate that signed an answer, if it is one of those that may.
     pub(super) fn signer(&self, signed: &SignedData) -> Result<&Certificate, FaultyResponse> {
         let marked = |certificate: &Certificate| {

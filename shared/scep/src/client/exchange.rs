@@ -68,6 +68,7 @@ pub(super) fn ask(
         status: None,
         fail_info: None,
         fail_info_text: None,
+        knows_ecdsa: ca.signs_with_ecdsa(),
         content: &sealed,
     };
     let hash = settings.hash.unwrap_or_else(|| ca.caps.best_hash());

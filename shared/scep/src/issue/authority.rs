@@ -1,4 +1,4 @@
-//! A CA with its keys: one RSA key for everything, or an ECDSA key that signs beside an RSA key that decrypts. What it issues is said elsewhere.
+//! A CA with its keys: one RSA key for everything, or an ECDSA key that issues beside an RSA key for messages. What it issues is said elsewhere.
 
 use der::Encode;
 use der::asn1::ObjectIdentifier;
@@ -16,7 +16,7 @@ use crate::{extension, name};
 /// id-kp-cmcRA (RFC 6402 section 2.10): the certificate is the RA's, which no device's is.
 const CMC_RA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.28");
 
-/// A CA: its certificate, the key to it, and the key that clients encrypt to.
+/// A CA: its certificate, the key to it, and the key for messages if that is another.
 #[derive(Debug)]
 pub struct Authority {
     /// The CA's certificate.
@@ -24,14 +24,15 @@ pub struct Authority {
     keys: Keys,
 }
 
-/// SCEP's content keys are transported by RSA (RFC 8894 section 3.1), so that there is an RSA key in each.
+/// SCEP's content keys are transported by RSA (RFC 8894 section 3.1), and most clients verify messages by RSA only, so that there is an RSA key in
+/// each.
 #[derive(Debug)]
 enum Keys {
     Rsa(RsaKey),
     Ecdsa {
-        signing: EcdsaKey,
-        recipient: Certificate,
-        decrypting: RsaKey,
+        issuing: EcdsaKey,
+        ra: Certificate,
+        messages: RsaKey,
     },
 }
 
@@ -46,24 +47,24 @@ impl Authority {
         Ok(Self { certificate, keys })
     }
 
-    /// An authority out of what was stored: `signing` is the CA's key, and `decrypting` that of the certificate that clients encrypt to.
+    /// An authority out of what was stored: `issuing` is the CA's key, and `messages` that of its RA.
     ///
     /// # Errors
-    /// A key is another one's, the certificate is no CA's, or the recipient's is by another one.
-    pub fn with_recipient(
+    /// A key is another one's, the certificate is no CA's, or the RA's is by another one.
+    pub fn with_ra(
         certificate: Certificate,
-        signing: EcdsaKey,
-        recipient: Certificate,
-        decrypting: RsaKey,
+        issuing: EcdsaKey,
+        ra: Certificate,
+        messages: RsaKey,
     ) -> Result<Self, IssueError> {
-        certifies(&certificate, &signing)?;
-        if recipient.spki() != decrypting.spki() || !recipient.is_issued_by(&certificate) {
-            return Err(IssueError::OtherRecipient);
+        certifies(&certificate, &issuing)?;
+        if ra.spki() != messages.spki() || !ra.is_issued_by(&certificate) {
+            return Err(IssueError::OtherRa);
         }
         let keys = Keys::Ecdsa {
-            signing,
-            recipient,
-            decrypting,
+            issuing,
+            ra,
+            messages,
         };
         Ok(Self { certificate, keys })
     }
@@ -87,15 +88,15 @@ impl Authority {
         Ok(Self { certificate, keys })
     }
 
-    /// A new CA whose ECDSA key signs leaves, lists and SCEP messages, and whose RSA key decrypts. `serials` are those of the CA's certificate, and
-    /// of the one for keyEncipherment, which lasts as long.
+    /// A new CA whose ECDSA key signs leaves and lists, with an RA whose RSA key signs and decrypts SCEP messages. `serials` are those of the CA's
+    /// certificate and of the RA's, which lasts as long.
     ///
     /// # Errors
     /// [`IssueError`] names the argument that cannot be used.
     pub fn self_signed_ecdsa(
         common_name: &str,
         organization: Option<&str>,
-        (signing, decrypting): (EcdsaKey, RsaKey),
+        (issuing, messages): (EcdsaKey, RsaKey),
         serials: [&[u8]; 2],
         not_before: Timestamp,
         not_after: Timestamp,
@@ -106,28 +107,24 @@ impl Authority {
             digital_signature: true,
             ..KeyUsage::default()
         };
-        let certificate = own(&issuer, &signing, usage, first, not_before, not_after)?;
-        let usage = KeyUsage {
-            key_encipherment: true,
-            ..KeyUsage::default()
-        };
-        let recipient = Template {
+        let certificate = own(&issuer, &issuing, usage, first, not_before, not_after)?;
+        let ra = Template {
             serial: second,
             issuer: &issuer,
             not_before,
             not_after,
             subject: &subject(&format!("{common_name} RA"), organization)?,
-            spki: decrypting.spki(),
+            spki: messages.spki(),
             extensions: vec![
                 constraints(false)?,
-                extension::key_usage(usage)?,
+                extension::key_usage(Leaf::usual_key_usage())?,
                 extension::extended_key_usage(&[CMC_RA])?,
-                subject_key_id(decrypting.spki())?,
+                subject_key_id(messages.spki())?,
                 super::authority_key_id(&certificate)?,
             ],
         }
-        .sign(&signing, Hash::Sha256)?;
-        Self::with_recipient(certificate, signing, recipient, decrypting)
+        .sign(&issuing, Hash::Sha256)?;
+        Self::with_ra(certificate, issuing, ra, messages)
     }
 
     /// Any certificate with its key: whoever answers need not be a CA.
@@ -137,41 +134,51 @@ impl Authority {
         Self { certificate, keys }
     }
 
-    /// The CA's own key.
+    /// The CA's own key, which signs certificates and lists.
     #[must_use]
-    pub fn signing_key(&self) -> &dyn SigningKey {
+    pub fn issuing_key(&self) -> &dyn SigningKey {
         match &self.keys {
             Keys::Rsa(key) => key,
-            Keys::Ecdsa { signing, .. } => signing,
+            Keys::Ecdsa { issuing, .. } => issuing,
         }
     }
 
-    /// The key that content keys are decrypted with.
+    /// The key that content keys are decrypted with, and that signs answers.
     #[must_use]
-    pub fn decrypting_key(&self) -> &RsaKey {
+    pub fn message_key(&self) -> &RsaKey {
         match &self.keys {
-            Keys::Rsa(key)
-            | Keys::Ecdsa {
-                decrypting: key, ..
-            } => key,
+            Keys::Rsa(key) | Keys::Ecdsa { messages: key, .. } => key,
         }
     }
 
-    /// The certificate that clients encrypt to: the CA's own, or the one beside it.
+    /// The certificate that clients encrypt to: the CA's own, or its RA's.
     #[must_use]
     pub fn recipient(&self) -> &Certificate {
+        self.ra().unwrap_or(&self.certificate)
+    }
+
+    /// The RA's certificate, where the CA does not decrypt by itself.
+    #[must_use]
+    pub fn ra(&self) -> Option<&Certificate> {
         match &self.keys {
-            Keys::Rsa(_) => &self.certificate,
-            Keys::Ecdsa { recipient, .. } => recipient,
+            Keys::Rsa(_) => None,
+            Keys::Ecdsa { ra, .. } => Some(ra),
         }
     }
 
-    /// All that clients are shown: the CA's own certificate, and the one for keyEncipherment if it is another.
+    /// All that clients are shown: the CA's own certificate, and the RA's.
     #[must_use]
     pub fn certificates(&self) -> Vec<&Certificate> {
+        std::iter::once(&self.certificate)
+            .chain(self.ra())
+            .collect()
+    }
+
+    /// Who signs an answer: whoever decrypted the request, or the CA's ECDSA key, which is faster, for a client that verifies it.
+    pub(crate) fn answering(&self, knows_ecdsa: bool) -> (&Certificate, &dyn SigningKey) {
         match &self.keys {
-            Keys::Rsa(_) => vec![&self.certificate],
-            Keys::Ecdsa { recipient, .. } => vec![&self.certificate, recipient],
+            Keys::Ecdsa { issuing, .. } if knows_ecdsa => (&self.certificate, issuing),
+            Keys::Rsa(_) | Keys::Ecdsa { .. } => (self.recipient(), self.message_key()),
         }
     }
 }

@@ -162,7 +162,7 @@ fn stored_parts_have_to_belong_together() {
 }
 
 #[test]
-fn a_ca_that_signs_by_ecdsa_has_a_certificate_to_encrypt_to() {
+fn a_ca_that_signs_with_ecdsa_has_an_ra() {
     let ca = two_keys("Test CA");
     assert!(ca.certificate.is_self_signed() && ca.certificate.is_ca());
     let usage = ca.certificate.key_usage().unwrap();
@@ -176,8 +176,8 @@ fn a_ca_that_signs_by_ecdsa_has_a_certificate_to_encrypt_to() {
         (ca.certificate.not_before(), ca.certificate.not_after())
     );
     let usage = recipient.key_usage().unwrap();
-    assert!(usage.key_encipherment && !usage.digital_signature && !usage.key_cert_sign);
-    assert_eq!(recipient.spki(), ca.decrypting_key().spki());
+    assert!(usage.key_encipherment && usage.digital_signature && !usage.key_cert_sign);
+    assert_eq!(recipient.spki(), ca.message_key().spki());
     assert_eq!(ca.certificates(), [&ca.certificate, recipient]);
 
     let issued = ca.issue(&leaf(&subject(), key(1).spki(), &[7])).unwrap();
@@ -194,18 +194,18 @@ fn a_ca_that_signs_by_ecdsa_has_a_certificate_to_encrypt_to() {
 fn stored_parts_of_two_keys_have_to_belong_together() {
     let (ca, other) = (two_keys("Test CA"), two_keys("Test CA"));
     let put = |ca: &Authority, recipient: &Authority, decrypting| {
-        let signing = EcdsaKey::from_pem(&ca.signing_key().to_pem()).unwrap();
+        let signing = EcdsaKey::from_pem(&ca.issuing_key().to_pem()).unwrap();
         let (own, recipient) = (ca.certificate.clone(), recipient.recipient().clone());
-        Authority::with_recipient(own, signing, recipient, decrypting)
+        Authority::with_ra(own, signing, recipient, decrypting)
     };
     assert!(put(&ca, &ca, key(0)).is_ok());
     for wrong in [put(&ca, &ca, key(1)), put(&ca, &other, key(0))] {
-        assert!(matches!(wrong, Err(IssueError::OtherRecipient)));
+        assert!(matches!(wrong, Err(IssueError::OtherRa)));
     }
     let signing = EcdsaKey::generate().unwrap();
     let (own, recipient) = (ca.certificate.clone(), ca.recipient().clone());
     assert!(matches!(
-        Authority::with_recipient(own, signing, recipient, key(0)),
+        Authority::with_ra(own, signing, recipient, key(0)),
         Err(IssueError::OtherKey)
     ));
 }

@@ -5,6 +5,8 @@ use der::{Encode, Tag, Tagged};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{MessageError, PeerNonce};
+use crate::algorithm::SignatureAlgorithm;
+use crate::ber::{Reader, sequence, tag};
 use crate::certificate::name;
 use crate::cms::{Attribute, SignedData};
 
@@ -24,6 +26,8 @@ pub(super) const FAIL_INFO_TEXT: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.24.1");
 pub(super) const SIGNING_TIME: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.5");
+/// RFC 8551 section 2.5.2.
+const SMIME_CAPABILITIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.15");
 
 /// The text of a string of any of ASN.1's types; `None` if it is no string, or none of its type.
 pub(crate) fn text_of(value: &Any) -> Option<String> {
@@ -74,6 +78,29 @@ pub(super) fn signing_time(signed: &SignedData) -> Result<Option<Timestamp>, Mes
         .and_then(Timestamp::from_duration)
         .map(Some)
         .map_err(|_| MessageError::Bad(name))
+}
+
+/// Whether the sender says that it knows a signature algorithm. Whatever cannot be read says nothing.
+pub(super) fn names(signed: &SignedData, algorithm: SignatureAlgorithm) -> bool {
+    let capabilities = signed.attribute(SMIME_CAPABILITIES).ok().flatten();
+    let (Some(capabilities), Some(known)) = (capabilities, algorithm.identifier()) else {
+        return false;
+    };
+    let mut entries = Reader::new(capabilities.value());
+    while let Ok(entry) = entries.expect(tag::SEQUENCE) {
+        if entry.der == known {
+            return true;
+        }
+    }
+    false
+}
+
+/// SMIMECapabilities with this one entry.
+pub(super) fn capability(algorithm: SignatureAlgorithm) -> Attribute {
+    Attribute {
+        oid: SMIME_CAPABILITIES,
+        value_der: sequence(&[&algorithm.identifier().unwrap_or_default()]),
+    }
 }
 
 pub(super) fn string(oid: ObjectIdentifier, tag: Tag, text: &str) -> Result<Attribute, der::Error> {

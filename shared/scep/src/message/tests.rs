@@ -12,6 +12,7 @@ fn draft<'a>(transaction_id: &'a TransactionId, text: Option<&'a str>) -> Draft<
         status: Some(PkiStatus::Failure),
         fail_info: Some(FailInfo::BadTime),
         fail_info_text: text,
+        knows_ecdsa: false,
         content: &[],
     }
 }
@@ -21,7 +22,7 @@ fn what_is_written_is_read_back() {
     let ca = authority();
     let signer = Signer {
         certificate: &ca.certificate,
-        key: ca.signing_key(),
+        key: ca.issuing_key(),
         hash: Hash::Sha256,
     };
     let id = TransactionId::of_key(key(1).spki());
@@ -50,7 +51,7 @@ fn words_of_a_failure_do_not_break_a_log() {
     let ca = authority();
     let signer = Signer {
         certificate: &ca.certificate,
-        key: ca.signing_key(),
+        key: ca.issuing_key(),
         hash: Hash::Sha256,
     };
     let id = "a".parse().unwrap();
@@ -67,7 +68,7 @@ fn sha_1_and_md5_are_answered_in_sha_256() {
     for hash in [Hash::Sha1, Hash::Md5] {
         let signer = Signer {
             certificate: &ca.certificate,
-            key: ca.signing_key(),
+            key: ca.issuing_key(),
             hash,
         };
         let read = Message::parse(&draft(&id, None).sign(&signer).unwrap()).unwrap();
@@ -117,5 +118,57 @@ fn numbers_are_those_of_the_rfc() {
     assert_eq!(FailInfo::from_number(5), None);
     for unlisted in ["", "0", "4", "18", "19 ", "019", "+19", "-3"] {
         assert_eq!(MessageType::parse(unlisted), None, "{unlisted}");
+    }
+}
+
+#[test]
+fn what_a_sender_knows_beside_rsa_is_read_among_other_capabilities() {
+    use crate::ber::{oid, sequence};
+    use crate::cms::{Attribute, sign};
+    use der::asn1::ObjectIdentifier;
+    let ca = authority();
+    let signer = Signer {
+        certificate: &ca.certificate,
+        key: ca.issuing_key(),
+        hash: Hash::Sha256,
+    };
+    let id = "a".parse().unwrap();
+    let says = Draft {
+        knows_ecdsa: true,
+        ..draft(&id, None)
+    };
+    assert!(
+        Message::parse(&says.sign(&signer).unwrap())
+            .unwrap()
+            .knows_ecdsa
+    );
+
+    let entry = |identifier| sequence(&[&oid(ObjectIdentifier::new_unwrap(identifier))]);
+    let (aes, ecdsa) = (
+        entry("2.16.840.1.101.3.4.1.42"),
+        entry("1.2.840.10045.4.3.2"),
+    );
+    let sha512 = entry("1.2.840.10045.4.3.4");
+    for (value_der, known) in [
+        (sequence(&[&aes, &ecdsa]), true),
+        (sequence(&[&ecdsa, &aes]), true),
+        (sequence(&[&aes, &sha512]), false),
+        (sequence(&[]), false),
+        // What cannot be read says nothing, and is no error.
+        (sequence(&[&[5, 0], &ecdsa]), false),
+        (vec![5, 0], false),
+    ] {
+        let text = |oid, text| attribute::string(oid, Tag::PrintableString, text).unwrap();
+        let attributes = vec![
+            text(attribute::MESSAGE_TYPE, "19"),
+            text(attribute::TRANSACTION_ID, "a"),
+            Attribute {
+                oid: ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.15"),
+                value_der: value_der.clone(),
+            },
+        ];
+        let bytes = sign(b"", &signer, attributes, &[]).unwrap();
+        let read = Message::parse(&bytes).unwrap();
+        assert_eq!(read.knows_ecdsa, known, "{value_der:?}");
     }
 }

@@ -80,6 +80,7 @@ impl Incoming {
             transaction_id: &self.transaction_id,
             recipient_nonce: &self.sender_nonce,
             hash: self.hash,
+            knows_ecdsa: self.knows_ecdsa,
         }
     }
 }
@@ -89,6 +90,7 @@ pub(super) struct Envelope<'a> {
     pub(super) transaction_id: &'a TransactionId,
     pub(super) recipient_nonce: &'a PeerNonce,
     pub(super) hash: Hash,
+    pub(super) knows_ecdsa: bool,
 }
 
 impl Envelope<'_> {
@@ -117,9 +119,15 @@ impl Envelope<'_> {
             status: Some(status),
             fail_info,
             fail_info_text,
+            knows_ecdsa: false,
             content,
         };
-        Ok(draft.sign(&signer(identity.authority, self.hash))?)
+        let (certificate, key) = identity.authority.answering(self.knows_ecdsa);
+        Ok(draft.sign(&Signer {
+            certificate,
+            key,
+            hash: self.hash,
+        })?)
     }
 }
 
@@ -142,17 +150,14 @@ pub fn next_ca_cert(
     next: &[&Certificate],
 ) -> Result<(&'static str, Vec<u8>), AnswerError> {
     let content = cms::certs_only(next, &[]);
-    let signer = signer(identity.authority, Hash::Sha256);
+    let (certificate, key) = identity.authority.answering(false);
+    let signer = Signer {
+        certificate,
+        key,
+        hash: Hash::Sha256,
+    };
     Ok((
         media::NEXT_CA,
-        cms::sign(&content, &signer, Vec::new(), &[signer.certificate])?,
+        cms::sign(&content, &signer, Vec::new(), &[certificate])?,
     ))
-}
-
-fn signer(authority: &Authority, hash: Hash) -> Signer<'_> {
-    Signer {
-        certificate: &authority.certificate,
-        key: authority.signing_key(),
-        hash,
-    }
 }

@@ -42,6 +42,7 @@ pub fn receive_if(
         transaction_id: &message.transaction_id,
         recipient_nonce: &nonce,
         hash: message.signed.hash(),
+        knows_ecdsa: message.knows_ecdsa,
     };
     match examine(&message, &nonce, identity, now, admits) {
         Ok(incoming) => Received::Request(Box::new(incoming)),
@@ -88,7 +89,7 @@ fn examine(
     let opened = cms::open_if(
         message.signed.content(),
         authority.recipient(),
-        authority.decrypting_key(),
+        authority.message_key(),
         identity.policy,
         admits,
     )
@@ -113,6 +114,7 @@ fn examine(
         message_type: message.message_type,
         sender_nonce: nonce.clone(),
         hash: message.signed.hash(),
+        knows_ecdsa: message.knows_ecdsa,
         cipher: opened.cipher,
     })
 }

@@ -66,6 +66,7 @@ impl<'a> Forger<'a> {
             status: None,
             fail_info: None,
             fail_info_text: None,
+            knows_ecdsa: false,
             content: envelope,
         };
         draft

@@ -1,6 +1,8 @@
 //! CAs below others, RAs, and what is asked of a CA beside a certificate.
 
 use super::*;
+use crate::cms::SignedData;
+use crate::message::Message;
 
 #[test]
 fn the_issuers_are_found_among_all_that_came() {
@@ -51,7 +53,7 @@ fn intermediate(root: &Authority) -> Authority {
             extension::key_usage(usage).unwrap(),
         ],
     }
-    .sign(root.signing_key(), Hash::Sha256)
+    .sign(root.issuing_key(), Hash::Sha256)
     .unwrap();
     Authority::unchecked(certificate, key(4))
 }
@@ -180,7 +182,7 @@ fn the_next_ca_is_believed_when_the_present_one_signed_it() {
 }
 
 #[test]
-fn the_next_ca_comes_with_the_certificate_to_encrypt_to() {
+fn the_next_ca_comes_with_its_ra() {
     let (ca, next) = (authority(), two_keys("Next CA"));
     let settings = settings(&ca);
     let fetched = fetch(&settings, &mut Server::new(&ca)).unwrap();
@@ -190,7 +192,7 @@ fn the_next_ca_comes_with_the_certificate_to_encrypt_to() {
 }
 
 #[test]
-fn a_ca_that_signs_by_ecdsa_shows_what_to_encrypt_to() {
+fn a_ca_that_signs_with_ecdsa_shows_its_ra() {
     let ca = two_keys("Test CA");
     let pin = Settings {
         ca_fingerprint: Some(ca.certificate.fingerprint()),
@@ -202,4 +204,46 @@ fn a_ca_that_signs_by_ecdsa_shows_what_to_encrypt_to() {
         assert_eq!(fetched.recipient().unwrap(), ca.recipient());
         assert_eq!(fetched.issuer().unwrap(), ca.certificate.subject());
     }
+}
+
+#[test]
+fn an_ra_answers_unless_the_client_says_that_it_verifies_ecdsa() {
+    let ca = two_keys("Test CA");
+    let identity = identity(&ca);
+    let mut server = Server::new(&ca);
+    // This client says so where it has seen a CA of that kind.
+    let (mut enrolment, step) = first(settings(&ca));
+    let step = server.run(&mut enrolment, step, &mut |incoming, identity| {
+        let answer = granting(&ca)(incoming, identity);
+        let read = Message::parse(&answer).unwrap();
+        assert!(read.signed.is_signed_as(&ca.certificate));
+        answer
+    });
+    issued(step);
+    // Of the RA's certificate alone it sees no such CA, and the RA answers.
+    server.ca = ca.recipient().to_der().to_vec();
+    let unpinned = Settings {
+        ca_fingerprint: None,
+        ..settings(&ca)
+    };
+    let (mut enrolment, step) = first(unpinned);
+    let step = server.run(&mut enrolment, step, &mut |incoming, identity| {
+        let answers = [
+            granting(&ca)(incoming, identity),
+            incoming.pending(identity).unwrap(),
+            incoming
+                .failure(identity, FailInfo::BadRequest, None)
+                .unwrap(),
+        ];
+        for answer in &answers {
+            let read = Message::parse(answer).unwrap();
+            assert!(read.signed.is_signed_as(ca.recipient()) && !read.knows_ecdsa);
+        }
+        answers[0].clone()
+    });
+    issued(step);
+    // The next CA is shown by the RA as well, since nobody says anything when asking for it.
+    let (_, body) = crate::server::next_ca_cert(&identity, &[&ca.certificate]).unwrap();
+    let signed = SignedData::parse(&body).unwrap();
+    assert!(signed.is_signed_as(ca.recipient()));
 }

@@ -40,13 +40,14 @@ fn certrep(ca: &Authority, incoming: &Incoming, change: &dyn Fn(&mut Draft<'_>))
         status: Some(PkiStatus::Success),
         fail_info: None,
         fail_info_text: None,
+        knows_ecdsa: false,
         content: &sealed,
     };
     change(&mut draft);
     draft
         .sign(&Signer {
             certificate: &ca.certificate,
-            key: ca.signing_key(),
+            key: ca.issuing_key(),
             hash: incoming.hash(),
         })
         .unwrap()
