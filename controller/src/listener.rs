@@ -37,6 +37,7 @@ use tower::{ServiceExt as _, util::MapRequestLayer};
 use limits::{Limits, Place};
 
 use crate::{
+    api::status,
     checks::{Checks, DecoySight},
     clock,
     keeper::Keeper,
@@ -368,6 +369,14 @@ impl Listener {
                 Ok(peer) if peer.uid() == 0 || peer.uid() == own_uid => peer.uid(),
                 Ok(peer) => {
                     tracing::warn!(uid = peer.uid(), "refused on the local socket");
+                    let refusing = axum::Router::new().fallback(async || {
+                        status::denied(
+                            "OPERATOR_REQUIRED",
+                            "only root and the controller's own user are served",
+                        )
+                        .into_http::<axum::body::Body>()
+                    });
+                    tokio::spawn(timeout(STRANGER, http(refusing, stream)));
                     continue;
                 }
                 Err(error) => {

@@ -235,10 +235,12 @@ fn devices(fleet: &Fleet) -> Family<ByStatus, Gauge> {
         devices.get_or_create(&ByStatus { status }).set(0);
     }
     for number in fleet.roster() {
-        let newest = fleet
-            .enrolment()
-            .requests(number)
-            .and_then(|requests| requests.records.back());
+        let newest = fleet.client(number).and_then(|client| {
+            fleet
+                .enrolment()
+                .standing(number, &client.group)
+                .next_back()
+        });
         let status = match newest.map(|record| &record.state) {
             None => "none",
             Some(RequestState::ToBeProcessed) => "to_be_processed",

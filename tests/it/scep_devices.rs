@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use convoy_scep::message::MessageType;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
 use crate::{
     fleet::Fleet,
@@ -80,8 +81,17 @@ fn settings_reach_devices_and_stand_still_while_the_timer_is_on() {
     let said = fleet.at_device("one", &["scep", "request"]).failed(1);
     assert!(said.contains("the auto-request timer is on"), "{said}");
 
-    // until it is off again.
+    // until it is off again: nothing is announced any more.
     fleet.ok(&["scep", "timer", "off"]);
+    for name in ["one", "two"] {
+        let shown = fleet.scep(name);
+        assert_eq!(
+            (&shown["status"], &shown["next_request"]),
+            (&json!(""), &Value::Null),
+            "{shown}"
+        );
+        assert_eq!(fleet.json(&["scep", "history", name]), json!([]));
+    }
     fleet.scep_set(&["--timeout", "9s"]);
     fleet.await_settings("one");
     fleet.eventually("nothing is due", |fleet| {
@@ -306,10 +316,7 @@ fn each_device_has_a_slot_of_its_own_as_planned() {
     );
     assert_eq!(load["url"], peer.url("desk"));
     let requests = load["requests"].as_array().expect("a curve").iter();
-    assert_eq!(
-        requests.filter_map(serde_json::Value::as_f64).sum::<f64>(),
-        10.0
-    );
+    assert_eq!(requests.filter_map(Value::as_f64).sum::<f64>(), 10.0);
 
     // when it becomes so,
     fleet.scep_set(&slots);

@@ -98,7 +98,13 @@ pub(crate) fn read(dir: &StateDir, configuration: &Path, text: &str) -> anyhow::
     };
     let own = without_scep(text, &whole)?;
     Configuration::parse(configuration, &own)?;
-    let known = std::fs::read_to_string(configuration).unwrap_or_default();
+    let known = match std::fs::read_to_string(configuration) {
+        Ok(known) => known,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", configuration.display()));
+        }
+    };
     let changed = own.trim() != known.trim();
     let says = if changed {
         "changes"

@@ -89,8 +89,12 @@ pub(crate) fn listen(dir: &StateDir, scep: &Scep) -> Option<Socket> {
             let task = tokio::spawn(async move {
                 loop {
                     match listener.accept().await {
-                        Ok((stream, _)) => {
+                        Ok((stream, _)) if is_own(&stream) => {
                             tokio::spawn(serve(stream, scep.clone()));
+                        }
+                        Ok((mut stream, _)) => {
+                            let why = "only root and the agent's own user may ask it".to_owned();
+                            drop(say(&mut stream, &Told::Refused(why)).await);
                         }
                         Err(error) => {
                             tracing::warn!(%error, "the administrator's socket is closed");
@@ -104,6 +108,21 @@ pub(crate) fn listen(dir: &StateDir, scep: &Scep) -> Option<Socket> {
         Err(error) => {
             tracing::warn!(%error, path = %path.display(), "no socket for the administrator");
             None
+        }
+    }
+}
+
+/// Whether root or the agent's own user is at the other end, wherever the socket has come to lie.
+fn is_own(stream: &UnixStream) -> bool {
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw() => true,
+        Ok(peer) => {
+            tracing::warn!(uid = peer.uid(), "refused on the administrator's socket");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a user who cannot be known is refused on the administrator's socket");
+            false
         }
     }
 }

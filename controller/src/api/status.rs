@@ -122,6 +122,12 @@ pub fn unauthenticated(reason: &str, message: &str) -> Status {
     with_metadata(Code::Unauthenticated, reason, message, HashMap::new())
 }
 
+/// It is known who asks, and that he may not.
+#[must_use]
+pub fn denied(reason: &str, message: &str) -> Status {
+    with_metadata(Code::PermissionDenied, reason, message, HashMap::new())
+}
+
 /// A refusal of the fleet.
 #[must_use]
 pub fn refused(refusal: &Refusal) -> Status {

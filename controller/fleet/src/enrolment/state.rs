@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use convoy_shared::{
-    enrolment::RequestRecord,
+    enrolment::{RequestRecord, RequestState},
     id::{GroupName, Revision},
     settings::{Capacity, ScepPatch, ScepSettings},
 };
@@ -129,6 +129,22 @@ impl Enrolment {
     #[must_use]
     pub fn requests(&self, client: ClientNumber) -> Option<&Requests> {
         self.requests.get(&client)
+    }
+
+    /// A client's requests, oldest first: what its timer announced counts while the timer is on.
+    pub fn standing(
+        &self,
+        client: ClientNumber,
+        group: &GroupName,
+    ) -> impl DoubleEndedIterator<Item = &RequestRecord> {
+        let records = self
+            .requests(client)
+            .map(|requests| requests.records.iter());
+        let timer = records.is_some() && self.client(client, group).timer;
+        records
+            .into_iter()
+            .flatten()
+            .filter(move |record| timer || record.state != RequestState::ToBeProcessed)
     }
 
     /// A client's slot: its place in its group, at the group's capacity, within the window. `None`: no capacity is given.

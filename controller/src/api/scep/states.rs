@@ -16,7 +16,6 @@ use convoy_shared::{
     enrolment::{RequestRecord, RequestState},
     id::GroupName,
 };
-use jiff::Timestamp;
 use tonic::Status;
 
 use super::{Api, find_client, group};
@@ -53,11 +52,9 @@ impl Api {
         let number = find_client(&fleet, &asked.client)?;
         let client = fleet.client(number);
         let connected = self.sessions.contains(number);
-        let records = fleet
-            .enrolment()
-            .requests(number)
+        let records = client
             .into_iter()
-            .flat_map(|requests| requests.records.iter().rev())
+            .flat_map(|client| fleet.enrolment().standing(number, &client.group).rev())
             // Newest first, under keys that stay as more are added.
             .map(|record| (key(u64::MAX - record.attempt), record));
         let (requests, next_page_token) =
@@ -90,12 +87,15 @@ pub(super) fn state(
     client: &Client,
     connected: bool,
 ) -> ScepStatus {
-    let requests = fleet.enrolment().requests(number);
-    let newest = requests.and_then(|requests| requests.records.back());
-    let mut state = newest.map(worded).unwrap_or_default();
+    let enrolment = fleet.enrolment();
+    let requests = enrolment.requests(number);
+    let mut standing = enrolment.standing(number, &client.group).rev().peekable();
+    let mut state = standing.peek().copied().map(worded).unwrap_or_default();
     name(&mut state, client);
     state.connected = connected;
-    state.next_request = next_request(fleet, number, client).map(timestamp);
+    // `Next Request Date/Time`: that of the newest request that is still to be processed.
+    let next = standing.find(|record| record.state == RequestState::ToBeProcessed);
+    state.next_request = next.map(|next| timestamp(next.requested_at));
     state.supports = requests.map_or_else(Vec::new, |requests| requests.supports.clone());
     state
 }
@@ -104,21 +104,6 @@ fn name(state: &mut ScepStatus, client: &Client) {
     state.client = client.id.to_string();
     state.name = client.name.clone();
     state.group = client.group.to_string();
-}
-
-/// `Next Request Date/Time`: that of the newest request that is still to be processed, while the timer is on.
-fn next_request(fleet: &Fleet, number: ClientNumber, client: &Client) -> Option<Timestamp> {
-    let enrolment = fleet.enrolment();
-    let next = enrolment
-        .requests(number)?
-        .records
-        .iter()
-        .rev()
-        .find(|record| record.state == RequestState::ToBeProcessed)?;
-    enrolment
-        .client(number, &client.group)
-        .timer
-        .then_some(next.requested_at)
 }
 
 /// A request in words.
@@ -148,6 +133,7 @@ mod tests {
         enrolment::{ErrorDetail, FailInfo, Trigger},
         settings::KeyUse,
     };
+    use jiff::Timestamp;
 
     use super::*;
 
