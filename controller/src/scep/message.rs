@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use convoy_fleet::issuance::Issued;
 use convoy_scep::{
     algorithm::Policy,
     certificate::Certificate,
@@ -13,10 +14,26 @@ use jiff::Timestamp;
 
 use crate::keeper::OrderError;
 
+/// A certificate that is handed out.
+pub(super) struct Granted {
+    der: Vec<u8>,
+    /// The CA that issued it, by number.
+    pub(super) authority: u32,
+}
+
+impl Granted {
+    pub(super) fn of(issued: &Issued) -> Self {
+        Self {
+            der: issued.certificate.clone(),
+            authority: issued.authority,
+        }
+    }
+}
+
 /// What a request comes to.
 pub(super) enum Outcome {
-    Issued(Vec<u8>),
-    Again(Vec<u8>),
+    Issued(Granted),
+    Again(Granted),
     Pending,
     /// The list of the CA with this number.
     Crl(u32),
@@ -82,19 +99,19 @@ pub(super) fn write(
     incoming: &Incoming,
     identity: &Identity<'_>,
     outcome: Result<Outcome, (FailInfo, String)>,
-    issuers: &[Certificate],
+    issuer: Option<&Certificate>,
     crl: &[u8],
 ) -> Result<Vec<u8>, AnswerError> {
     match outcome {
-        Ok(Outcome::Issued(der) | Outcome::Again(der)) => match Certificate::from_der(&der) {
-            Ok(certificate) => {
-                // Its issuer is not the CA that answers where the device knows a former one.
-                let issuer = issuers.iter().find(|ca| certificate.is_issued_by(ca));
-                let chain: Vec<_> = std::iter::once(&certificate).chain(issuer).collect();
-                incoming.success(identity, &chain)
+        Ok(Outcome::Issued(granted) | Outcome::Again(granted)) => {
+            match Certificate::from_der(&granted.der) {
+                Ok(certificate) => {
+                    let chain: Vec<_> = std::iter::once(&certificate).chain(issuer).collect();
+                    incoming.success(identity, &chain)
+                }
+                Err(_) => incoming.failure(identity, FailInfo::BadCertId, None),
             }
-            Err(_) => incoming.failure(identity, FailInfo::BadCertId, None),
-        },
+        }
         Ok(Outcome::Pending) => incoming.pending(identity),
         Ok(Outcome::Crl(_)) => incoming.crl(identity, crl),
         Err((info, text)) => incoming.failure(identity, info, Some(&text)),

@@ -52,7 +52,7 @@ const HEAD: usize = 128 * 1024;
 /// The server.
 pub struct Server {
     pub(super) scep: Arc<Scep>,
-    pub(super) answers: Answers,
+    pub(super) answers: Arc<Answers>,
     rate: Rate,
     places: Arc<ByAddress>,
 }
@@ -64,7 +64,7 @@ impl Server {
     #[must_use]
     pub fn new(scep: Arc<Scep>, per_second: Option<u32>) -> Self {
         Self {
-            answers: Answers::new(Arc::clone(&scep)),
+            answers: Arc::new(Answers::new(Arc::clone(&scep))),
             scep,
             rate: Rate::new(per_second),
             places: Arc::new(ByAddress::new(PER_ADDRESS)),

@@ -149,7 +149,10 @@ fn to_content_info(content_type: ObjectIdentifier, content: &[u8]) -> Vec<u8> {
 /// How a SignerInfo or a RecipientInfo names a certificate (RFC 5652 section 5.3 and 6.2.1).
 #[derive(Clone)]
 enum CertificateId {
-    IssuerAndSerial { issuer: Vec<u8>, serial: Vec<u8> },
+    IssuerAndSerial {
+        issuer: name::Wanted,
+        serial: Vec<u8>,
+    },
     SubjectKeyId(Vec<u8>),
 }
 
@@ -159,7 +162,7 @@ impl CertificateId {
         match value.tag {
             tag::SEQUENCE => {
                 let mut fields = value.reader();
-                let issuer = fields.expect(tag::SEQUENCE)?.der.to_vec();
+                let issuer = name::Wanted::new(fields.expect(tag::SEQUENCE)?.der);
                 let serial = fields.expect(tag::INTEGER)?.content.to_vec();
                 fields.finish()?;
                 Ok(Self::IssuerAndSerial { issuer, serial })
@@ -180,8 +183,7 @@ impl CertificateId {
         match self {
             // Some peers write a serial number of theirs that is negative as a positive one, or the other way round.
             Self::IssuerAndSerial { issuer, serial } => {
-                magnitude(serial) == certificate.serial()
-                    && name::same(issuer, certificate.issuer())
+                magnitude(serial) == certificate.serial() && issuer.is(certificate.issuer())
             }
             Self::SubjectKeyId(id) => certificate.subject_key_id() == Some(id),
         }

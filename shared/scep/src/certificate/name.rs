@@ -1,6 +1,6 @@
 //! Distinguished names (RFC 5280 section 4.1.2.4): as text, and compared. None is made here.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::OnceLock};
 
 use der::asn1::ObjectIdentifier;
 
@@ -178,13 +178,44 @@ fn escape(text: &str, out: &mut String) {
 /// Whether two Names are the same (RFC 5280 section 7.1): the same attributes in the same order, whatever their string types,
 /// their case and their runs of spaces.
 pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
-    one == other || canonical(one).is_some_and(|one| canonical(other) == Some(one))
+    one == other || Wanted::new(one).is(other)
 }
 
 /// An attribute as it is compared: its text in canonical form, or the DER of what is no text.
 type Comparable = (ObjectIdentifier, Result<String, Vec<u8>>);
 
-fn canonical(name: &[u8]) -> Option<Vec<Vec<Comparable>>> {
+type Canonical = Vec<Vec<Comparable>>;
+
+/// A Name to compare many others with. Its canonical form is made once: made again for each of them, a long one among many short ones in a
+/// hostile message would take the product of both.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    der: Vec<u8>,
+    canonical: OnceLock<Option<Canonical>>,
+}
+
+impl Wanted {
+    pub(crate) fn new(der: &[u8]) -> Self {
+        Self {
+            der: der.to_vec(),
+            canonical: OnceLock::new(),
+        }
+    }
+
+    /// As [`same`].
+    pub(crate) fn is(&self, other: &[u8]) -> bool {
+        self.der == other
+            || self
+                .canonical()
+                .is_some_and(|own| canonical(other).as_ref() == Some(own))
+    }
+
+    pub(super) fn canonical(&self) -> Option<&Canonical> {
+        self.canonical.get_or_init(|| canonical(&self.der)).as_ref()
+    }
+}
+
+fn canonical(name: &[u8]) -> Option<Canonical> {
     let relative = parts(name).ok()?;
     let canonical = relative.iter().map(|attributes| {
         let mut attributes: Vec<_> = attributes

@@ -240,6 +240,17 @@ fn names_are_the_same_whatever_their_string_types() {
     assert!(!name::same(&one, &made_name(&[])) && !name::same(b"\x30\x01", b"\x30\x02"));
 }
 
+#[test]
+fn a_wanted_name_is_put_in_canonical_form_once() {
+    let wanted = name::Wanted::new(&made_name(&[("2.5.4.3", 0x13, b"Test  CA ")]));
+    let other = made_name(&[("2.5.4.3", 0x0c, b"test ca")]);
+    assert!(wanted.is(&other));
+    let first: *const _ = wanted.canonical().unwrap();
+    assert!(wanted.is(&other) && !wanted.is(&made_name(&[])));
+    assert!(std::ptr::eq(first, wanted.canonical().unwrap()));
+    assert!(!name::Wanted::new(b"\x30\x01").is(b"\x30\x02"));
+}
+
 fn time(tag: u8, text: &str) -> Result<Timestamp, Malformed> {
     time::read(&mut Reader::new(&tlv(tag, text.as_bytes())))
 }
