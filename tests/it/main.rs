@@ -40,6 +40,7 @@ mod scep_ndes_page;
 mod scep_noise;
 mod scep_peer;
 mod scep_places;
+mod scep_prompt;
 mod scep_rules;
 mod scep_secrets;
 mod scep_server;
