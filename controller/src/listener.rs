@@ -28,7 +28,7 @@ use rustls::{AlertDescription, HandshakeKind, server::Acceptor};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener},
-    sync::OwnedSemaphorePermit,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
@@ -51,6 +51,10 @@ const STRANGER: Duration = Duration::from_secs(30);
 const OPERATOR: Duration = Duration::from_secs(3600);
 /// A connection that is asked to end gently is ended after so long.
 const GENTLY: Duration = Duration::from_secs(10);
+/// Another user of this machine has so long on the local socket to hear that he is refused,
+const REFUSED: Duration = Duration::from_secs(5);
+/// and so many are told at a time; the others hear nothing.
+const REFUSED_AT_ONCE: usize = 16;
 /// After a failed `accept`, for example for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -356,6 +360,7 @@ impl Listener {
 
     /// Accepts on the local socket for ever. Only root and the controller's own user get further.
     pub async fn accept_local(socket: UnixListener, own_uid: u32, routes: axum::Router) {
+        let refused = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
         loop {
             let stream = match socket.accept().await {
                 Ok((stream, _)) => stream,
@@ -369,6 +374,9 @@ impl Listener {
                 Ok(peer) if peer.uid() == 0 || peer.uid() == own_uid => peer.uid(),
                 Ok(peer) => {
                     tracing::warn!(uid = peer.uid(), "refused on the local socket");
+                    let Ok(place) = Arc::clone(&refused).try_acquire_owned() else {
+                        continue;
+                    };
                     let refusing = axum::Router::new().fallback(async || {
                         status::denied(
                             "OPERATOR_REQUIRED",
@@ -376,7 +384,10 @@ impl Listener {
                         )
                         .into_http::<axum::body::Body>()
                     });
-                    tokio::spawn(timeout(STRANGER, http(refusing, stream)));
+                    tokio::spawn(async move {
+                        drop(timeout(REFUSED, http(refusing, stream)).await);
+                        drop(place);
+                    });
                     continue;
                 }
                 Err(error) => {

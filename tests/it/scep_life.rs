@@ -162,10 +162,18 @@ fn a_certificate_brings_the_next_one_and_no_more_names() {
     // and fewer are fine.
     device.request.subject[0].1 = "p1.example".to_owned();
     let fewer = device.with(&["dns:p1.example"]).renew(&first_one, &key());
-    assert_eq!(
-        fewer.expect("a certificate").certificate.sans(),
-        [san("dns:p1.example")]
-    );
+    let fewer = fewer.expect("a certificate").certificate;
+    assert_eq!(fewer.sans(), [san("dns:p1.example")]);
+
+    // When the first one is revoked, then the operator learns which ones stay.
+    let revoke = ["scep", "issued", "revoke", &first_one.serial_hex()];
+    let said = fleet.convoy(&revoke);
+    for stays in [&renewed, &kept, &older, &fewer] {
+        let words = format!("scep issued revoke {}", stays.serial_hex());
+        assert!(said.stderr.contains(&words), "{said:?}");
+    }
+    let shown = fleet.json(&["scep", "issued", "show", &fewer.serial_hex()]);
+    assert_eq!(shown["renews"], first_one.serial_hex());
 }
 
 #[test]

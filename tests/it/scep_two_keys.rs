@@ -200,6 +200,16 @@ fn a_ca_without_its_decrypting_key_says_so() {
         log.contains("is missing; put it back from a backup"),
         "{log}"
     );
+    fleet.ok(&["scep", "ca", "rollover"]);
+    let folder = lost.parent().expect("a folder");
+    let count = || fs::read_dir(folder).expect("a folder").count();
+    let keys = count();
+    let again = fleet.convoy(&["scep", "ca", "rollover"]).failed(1);
+    assert!(again.contains("there is a next SCEP CA already"), "{again}");
+    let authorities = fleet.json(&["scep", "ca", "show"])["authorities"].clone();
+    assert_eq!(authorities[1]["key"], "ecdsa-p256");
+    // A refused one leaves no key behind.
+    assert_eq!(count(), keys);
 
     // when it is back, then all is well.
     fs::rename(&kept, &lost).expect("moved");

@@ -1,7 +1,7 @@
 //! The device's own administrator at the running agent: one Unix socket in the state folder, so that who may enter there is who may ask. One request a connection, in lines of
 //! JSON. What is asked for is decided elsewhere.
 
-use std::{fs::Permissions, io, os::unix::fs::PermissionsExt as _};
+use std::{fs::Permissions, io, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use convoy_scep::request::Challenge;
 use convoy_shared::{
@@ -13,6 +13,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream, unix::OwnedReadHalf},
     task::JoinHandle,
+    time::sleep,
 };
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -21,6 +22,8 @@ use crate::disk::StateDir;
 
 /// The socket, in the state folder.
 const FILE: &str = "agent.sock";
+/// After a failed `accept`, for example for want of file descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// The longest request, in bytes.
 const LONGEST: u64 = 64 * 1024;
 
@@ -97,8 +100,8 @@ pub(crate) fn listen(dir: &StateDir, scep: &Scep) -> Option<Socket> {
                             drop(say(&mut stream, &Told::Refused(why)).await);
                         }
                         Err(error) => {
-                            tracing::warn!(%error, "the administrator's socket is closed");
-                            return;
+                            tracing::warn!(%error, "cannot accept a connection of the administrator");
+                            sleep(ACCEPT_AGAIN).await;
                         }
                     }
                 }
@@ -272,8 +275,19 @@ pub(crate) async fn ask(dir: &StateDir, mut asked: Asked) -> io::Result<Answers>
     if let Asked::Request { challenge, .. } = &mut asked {
         challenge.zeroize();
     }
-    write.write_all(&line).await?;
-    write.write_all(b"\n").await?;
+    line.push(b'\n');
+    match write.write_all(&line).await {
+        // Who is refused has been answered already, and that can be read.
+        Err(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+            ) =>
+        {
+            return Err(error);
+        }
+        Ok(()) | Err(_) => {}
+    }
     Ok(Answers {
         lines: BufReader::new(read).lines(),
         _write: write,

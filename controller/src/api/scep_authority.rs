@@ -370,8 +370,13 @@ impl ScepAuthorityService for Api {
         self.decide(command, actor, named).await?;
         let fleet = self.keeper.read();
         let known = fleet.issuance().certificate(&serial);
+        let renewals = fleet.issuance().renewals(&serial, clock::now());
         Ok(Response::new(RevokeIssuedCertificateResponse {
             certificate: known.map(|known| view::certificate(&fleet, known)),
+            renewals: renewals
+                .into_iter()
+                .map(|known| view::certificate(&fleet, known))
+                .collect(),
         }))
     }
 
@@ -418,6 +423,7 @@ fn from_authority(error: &AuthorityError) -> Status {
     match error {
         AuthorityError::Keeper(error) => status::from_keeper(error),
         AuthorityError::NoAuthority => status::refused(&Refusal::NoScepAuthority),
+        AuthorityError::Refused(refusal) => status::refused(refusal),
         error => {
             tracing::error!(%error, "the SCEP CA cannot be used");
             status::internal("the SCEP CA cannot be used; the controller's log says why")

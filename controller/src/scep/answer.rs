@@ -41,8 +41,8 @@ pub(super) struct Answers {
     keys: Mutex<Replays>,
     /// How often a device, or a certificate, may bring another certificate.
     pace: Bucket<Digest>,
-    /// As many at work as there are processors: more would only wait for each other.
-    at_work: Semaphore,
+    /// Twice as many at work as there are processors: more would only wait for each other.
+    at_work: Arc<Semaphore>,
 }
 
 /// A request, the CA that it came to, and what is decided on it.
@@ -72,7 +72,7 @@ impl Answers {
             nonces: Mutex::default(),
             keys: Mutex::default(),
             pace: Bucket::new(PACE, PACE_BURST),
-            at_work: Semaphore::new(processors * 2),
+            at_work: Arc::new(Semaphore::new(processors * 2)),
         }
     }
 
@@ -158,10 +158,15 @@ impl Answers {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let place = self.at_work.acquire().await.ok()?;
-        let done = tokio::task::spawn_blocking(work).await;
-        drop(place);
-        done.inspect_err(|error| tracing::error!(%error, "a SCEP message could not be worked on"))
+        let place = Arc::clone(&self.at_work).acquire_owned().await.ok()?;
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            // Not before: who waits for it may have gone.
+            drop(place);
+            done
+        });
+        done.await
+            .inspect_err(|error| tracing::error!(%error, "a SCEP message could not be worked on"))
             .ok()
     }
 

@@ -10,9 +10,9 @@ use convoy_fleet::{
     decide::Command,
     event::{Actor, Request},
     issuance::{AUTHORITY_VALIDITY, Ca, IssuanceCommand},
+    refusal::Refusal,
 };
 use convoy_scep::{
-    algorithm::rsa_bits,
     certificate::{BadCertificate, Certificate},
     issue::{Authority, IssueError},
     key::{EcdsaKey, KeyError, RsaKey},
@@ -43,10 +43,10 @@ pub enum CaKey {
 impl CaKey {
     /// The key of a CA that was made.
     #[must_use]
-    pub fn of(certificate: &Certificate) -> Self {
-        match rsa_bits(certificate.spki()) {
-            Some(_) => Self::Rsa2048,
-            None => Self::EcdsaP256,
+    pub const fn of(ca: &Ca) -> Self {
+        match ca.ra {
+            None => Self::Rsa2048,
+            Some(_) => Self::EcdsaP256,
         }
     }
 }
@@ -80,9 +80,12 @@ impl Scep {
         actor: Actor,
         request: Option<Request>,
     ) -> Result<(), AuthorityError> {
-        let key = match key {
-            Some(key) => key,
-            None => CaKey::of(&self.current()?.1.certificate),
+        let key = {
+            let fleet = self.keeper.read();
+            let issuance = fleet.issuance();
+            // Before a key is made that would be nobody's.
+            issuance.next_number()?;
+            key.unwrap_or_else(|| issuance.current().map(CaKey::of).unwrap_or_default())
         };
         self.make_authority(key, false, actor, request).await
     }
@@ -240,6 +243,9 @@ pub enum AuthorityError {
     /// None was made.
     #[error("the SCEP CA has not been made yet: start the controller with --scep-addr")]
     NoAuthority,
+    /// There can be no next one.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The data folder.
     #[error(transparent)]
     Folder(#[from] FolderError),

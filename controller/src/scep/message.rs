@@ -8,7 +8,7 @@ use convoy_scep::{
     certificate::Certificate,
     issue::Authority,
     message::FailInfo,
-    server::{AnswerError, Identity, Incoming, Received, receive_if},
+    server::{AnswerError, Identity, Incoming, Received, Rejection, receive_if},
 };
 use jiff::Timestamp;
 
@@ -83,9 +83,10 @@ pub(super) fn open(
         receive_if(message, &identity, now, admits)
     };
     let received = as_one(authority);
-    if matches!(received, Received::Request(_)) {
+    // Only what is not for the CA in force may be for a former one.
+    let Received::Answer(_, Rejection::Envelope(_) | Rejection::OtherCa) = received else {
         return (received, None);
-    }
+    };
     for (number, older) in former {
         let again = as_one(older);
         if matches!(again, Received::Request(_)) {

@@ -53,7 +53,7 @@ const HEAD: usize = 128 * 1024;
 pub struct Server {
     pub(super) scep: Arc<Scep>,
     pub(super) answers: Arc<Answers>,
-    rate: Rate,
+    rate: Arc<Rate>,
     places: Arc<ByAddress>,
 }
 
@@ -66,7 +66,7 @@ impl Server {
         Self {
             answers: Arc::new(Answers::new(Arc::clone(&scep))),
             scep,
-            rate: Rate::new(per_second),
+            rate: Arc::new(Rate::new(per_second)),
             places: Arc::new(ByAddress::new(PER_ADDRESS)),
         }
     }
@@ -170,10 +170,19 @@ impl Server {
                     tracing::warn!(%peer, "too many refused SCEP requests from one address");
                     return too_many();
                 }
-                let answer = self.answers.answer(message, peer, clock::now()).await;
-                if answer.refused {
-                    self.rate.guessed(peer.ip());
-                }
+                // In a task of its own: who hangs up is counted all the same.
+                let (answers, rate) = (Arc::clone(&self.answers), Arc::clone(&self.rate));
+                let answered = tokio::spawn(async move {
+                    let answer = answers.answer(message, peer, clock::now()).await;
+                    if answer.refused {
+                        rate.guessed(peer.ip());
+                    }
+                    answer
+                });
+                let answer = match answered.await {
+                    Ok(answer) => answer,
+                    Err(error) => return failed(&error),
+                };
                 match answer.body {
                     Some(body) => plain(media::PKI_MESSAGE, body),
                     None => told(

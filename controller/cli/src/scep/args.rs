@@ -345,7 +345,7 @@ pub(crate) struct SetProfile {
     /// An extended key usage: serverAuth, clientAuth, ipsecIKE or an object identifier; can be repeated
     #[arg(long = "eku", value_name = "EKU", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) ekus: Vec<String>,
-    /// No extended key usage
+    /// No extended key usage: to SCEP clients a device's certificate then looks like one that an RA may have
     #[arg(long, conflicts_with = "ekus")]
     pub(crate) no_eku: bool,
     /// A kind of subject alternative names that is taken from requests: dns, ip or uri; can be repeated

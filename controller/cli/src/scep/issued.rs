@@ -29,7 +29,17 @@ pub(super) struct Issued {
     authority: u32,
     revoked_at: Option<Timestamp>,
     revocation_reason: String,
+    /// The serial number of the one that it renews.
+    renews: String,
     pem: String,
+}
+
+/// One that was revoked, and what of it stays valid.
+#[derive(Debug, Serialize)]
+struct Revoked {
+    #[serde(flatten)]
+    issued: Issued,
+    renewals: Vec<Issued>,
 }
 
 impl TryFrom<v1::IssuedCertificate> for Issued {
@@ -47,6 +57,7 @@ impl TryFrom<v1::IssuedCertificate> for Issued {
             authority: wire.authority,
             revoked_at: answers::instant(wire.revoked_at, "revoked_at")?,
             revocation_reason: wire.revocation_reason,
+            renews: wire.renews,
             pem: pem::armored("CERTIFICATE", &wire.certificate),
         })
     }
@@ -114,16 +125,26 @@ pub(crate) async fn run(
                 .await
                 .map_err(|status| session.changing(status))?
                 .into_inner();
-            let issued = Issued::try_from(answers::required(answer.certificate, "certificate")?)?;
+            let revoked = Revoked {
+                issued: Issued::try_from(answers::required(answer.certificate, "certificate")?)?,
+                renewals: answers::all(answer.renewals)?,
+            };
             match session.format {
-                Format::Json => screen.json(&issued),
+                Format::Json => screen.json(&revoked),
                 Format::Text => {
+                    let Revoked { issued, renewals } = revoked;
                     screen.note(&format!(
                         "Certificate {} of {} is revoked ({}). Publish the new list: convoy scep crl",
                         plain(&issued.serial),
                         plain(&issued.subject),
                         plain(&issued.revocation_reason)
                     ));
+                    for renewal in renewals {
+                        screen.note(&format!(
+                            "It was renewed into {0}, which stays valid. Revoke that too with: convoy scep issued revoke {0}",
+                            plain(&renewal.serial)
+                        ));
+                    }
                     Ok(())
                 }
             }
@@ -198,6 +219,7 @@ fn shown(issued: &Issued, now: Timestamp) -> String {
         ("Client", or_none(&issued.client)),
         ("Profile", issued.profile.clone()),
         ("CA", issued.authority.to_string()),
+        ("Renews", or_none(&issued.renews)),
     ];
     if issued.revoked_at.is_some() {
         facts.push(("Revoked", words::instant(issued.revoked_at)));

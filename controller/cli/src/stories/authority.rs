@@ -17,6 +17,10 @@ fn the_built_in_server_is_shown_and_changed() {
         said.out
     );
     assert!(said.out.contains(&"ab".repeat(32)), "{}", said.out);
+    // SHA-256 of 30 00.
+    let ra = "ecdsa-p256, with an RA: SHA-256 e4f60d0aa6d7f3d3";
+    assert!(said.out.contains("rsa-2048\n"), "{}", said.out);
+    assert!(said.out.contains(ra), "{}", said.out);
     let said = convoy(&fleet, "scep ca export");
     assert_eq!(
         said.out,
@@ -34,6 +38,7 @@ fn the_built_in_server_is_shown_and_changed() {
     );
     for line in [
         "scep ca rollover",
+        "scep ca rollover --key ecdsa-p256",
         "scep ca rollover --activate -o json",
         "scep approval manual",
         "scep requests deny TX1 --reason why_not",
@@ -43,18 +48,26 @@ fn the_built_in_server_is_shown_and_changed() {
     ] {
         assert_eq!(convoy(&fleet, line).code, 0, "{line}");
     }
+    let said = convoy(&fleet, "scep issued revoke 0a:0b --request-id again");
+    assert!(
+        said.err.contains("renewed into 0A0C, which stays valid"),
+        "{}",
+        said.err
+    );
     let said = convoy(&fleet, "scep requests approve TX1");
     assert_eq!(said.out, "0A0B\n");
     assert_eq!(
         changes(&fleet),
         [
-            "rollover false",
-            "rollover true",
+            "rollover false key 0",
+            "rollover false key 2",
+            "rollover true key 0",
             "approval 2",
             "deny TX1 \"why not\"",
             "revoke 0a:0b keyCompromise",
             "revoke challenge 00AA",
             "profile default 7776000 s [] [\"uri:urn:x\"]",
+            "revoke 0a:0b unspecified",
             "approve TX1",
         ]
     );

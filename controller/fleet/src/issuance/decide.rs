@@ -23,7 +23,7 @@ pub(crate) fn decide(
             not_after,
             ra,
             first,
-        } => next_number(issuance, first)?.map(|number| IssuanceEvent::AuthorityMade {
+        } => number(issuance, first)?.map(|number| IssuanceEvent::AuthorityMade {
             number,
             certificate,
             spki,
@@ -54,19 +54,28 @@ pub(crate) fn decide(
     Ok(event.map(Event::Issuance).into_iter().collect())
 }
 
-fn next_number(issuance: &Issuance, first: bool) -> Result<Option<u32>, Refusal> {
-    let last = issuance.authorities().last();
+fn number(issuance: &Issuance, first: bool) -> Result<Option<u32>, Refusal> {
     if first {
-        return Ok(last.is_none().then_some(1));
+        return Ok(issuance.authorities().is_empty().then_some(1));
     }
-    match (last, issuance.next()) {
-        (Some(last), None) => Ok(Some(last.number.saturating_add(1))),
-        (Some(_), Some(_)) => Err(Refusal::Rollover(
-            "there is a next SCEP CA already; put it in force before another is made",
-        )),
-        (None, _) => Err(Refusal::Rollover(
-            "there is no SCEP CA yet that another could follow: start the controller with --scep-addr",
-        )),
+    issuance.next_number().map(Some)
+}
+
+impl Issuance {
+    /// The number of the next CA, if one may be made.
+    ///
+    /// # Errors
+    /// There is one already, or none that it could follow.
+    pub fn next_number(&self) -> Result<u32, Refusal> {
+        match (self.authorities().last(), self.next()) {
+            (Some(last), None) => Ok(last.number.saturating_add(1)),
+            (Some(_), Some(_)) => Err(Refusal::Rollover(
+                "there is a next SCEP CA already; put it in force before another is made",
+            )),
+            (None, _) => Err(Refusal::Rollover(
+                "there is no SCEP CA yet that another could follow: start the controller with --scep-addr",
+            )),
+        }
     }
 }
 

@@ -83,6 +83,15 @@ pub struct BadProfile {
 /// Extended key usages that have a name here (RFC 5280 section 4.2.1.12, RFC 4945 section 5.1.3.12).
 const USAGES: [&str; 3] = ["serverAuth", "clientAuth", "ipsecIKE"];
 
+/// What marks a CA's or RA's certificate to SCEP clients: anyExtendedKeyUsage (RFC 5280 section 4.2.1.12), id-kp-cmcCA and id-kp-cmcRA (RFC 6402
+/// section 2.10), and Microsoft's Certificate Request Agent.
+const OF_SERVERS: [&str; 4] = [
+    "2.5.29.37.0",
+    "1.3.6.1.5.5.7.3.27",
+    "1.3.6.1.5.5.7.3.28",
+    "1.3.6.1.4.1.311.20.2.1",
+];
+
 impl Profile {
     /// Whether it can be at all.
     ///
@@ -108,6 +117,10 @@ impl Profile {
         for usage in &self.extended_key_usages {
             if !USAGES.contains(&&**usage) && !is_object_identifier(usage) {
                 let expected = "serverAuth, clientAuth, ipsecIKE or a dotted object identifier";
+                return bad("extended_key_usages", usage, expected);
+            }
+            if OF_SERVERS.contains(&&**usage) {
+                let expected = "no purpose of a CA or RA: a device could pose as the SCEP server";
                 return bad("extended_key_usages", usage, expected);
             }
             if !usages.insert(usage) {

@@ -195,6 +195,22 @@ impl Issuance {
             .filter_map(|serial| self.certificates.get(serial))
     }
 
+    /// Certificates that one was renewed into, and those were, that are neither revoked nor expired; in the order of their issue. Who revokes one
+    /// wants to know: they stay valid.
+    #[must_use]
+    pub fn renewals(&self, serial: &[u8], now: Timestamp) -> Vec<&IssuedCert> {
+        let mut line = HashSet::from([serial]);
+        // A renewal is issued after what it renews.
+        self.certificates()
+            .filter(|known| {
+                let renews = known.issued.renews.as_deref();
+                renews.is_some_and(|renews| line.contains(renews))
+                    && line.insert(&known.issued.serial)
+            })
+            .filter(|known| known.revocation.is_none() && now <= known.issued.not_after)
+            .collect()
+    }
+
     /// How many certificates were issued.
     #[must_use]
     pub fn issued(&self) -> u64 {

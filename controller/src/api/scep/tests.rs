@@ -365,14 +365,16 @@ async fn states_are_listed_and_watched() {
         .await;
     let changed = next().await;
     assert_eq!(changed.details, "Communication Error (TOP ERROR 500)");
+    // What was announced counts while the timer is on.
     bench.report(2, RequestState::ToBeProcessed).await;
-    let changed = next().await;
-    assert_eq!(changed.status, "To Be Processed");
-    // The timer is off.
-    assert_eq!(changed.next_request, None);
-    let list = local(ListScepStatusRequest::default());
-    let list = bench.api.list_scep_status(list).await.expect("a page");
-    assert_eq!(list.into_inner().statuses, [changed]);
+    let timer = |on| ScepSettings {
+        timer: Some(on),
+        ..built_in()
+    };
+    bench.set(group(), timer(true), false).await.expect("set");
+    let announced = next().await;
+    assert_eq!(announced.status, "To Be Processed");
+    assert!(announced.next_request.is_some());
     let history = |page_token: String| {
         let request = ListScepHistoryRequest {
             client: "printer".to_owned(),
@@ -382,16 +384,26 @@ async fn states_are_listed_and_watched() {
         bench.api.list_scep_history(local(request))
     };
     let page = history(String::new()).await.expect("a page").into_inner();
-    assert!(
-        page.requests
-            .iter()
-            .all(|state| state.status == "To Be Processed")
-    );
+    assert_eq!(page.requests[0].status, "To Be Processed");
     let page = history(page.next_page_token)
         .await
         .expect("a page")
         .into_inner();
-    assert!(page.requests.iter().all(|state| state.status == "Error"));
+    assert_eq!(page.requests[0].status, "Error");
+    assert_eq!(
+        (page.requests.len(), page.next_page_token.as_str()),
+        (1, "")
+    );
+    bench.set(group(), timer(false), false).await.expect("set");
+    let changed = next().await;
+    assert_eq!(
+        (changed.status.as_str(), changed.next_request),
+        ("Error", None)
+    );
+    let list = local(ListScepStatusRequest::default());
+    let list = bench.api.list_scep_status(list).await.expect("a page");
+    assert_eq!(list.into_inner().statuses, [changed]);
+    let page = history(String::new()).await.expect("a page").into_inner();
     assert_eq!(
         (page.requests.len(), page.next_page_token.as_str()),
         (1, "")

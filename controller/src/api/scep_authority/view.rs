@@ -37,15 +37,10 @@ pub(super) fn read_key(wire: i32) -> Result<Option<CaKey>, Status> {
 
 pub(super) fn authority(ca: &Ca) -> v1::ScepCa {
     let certificate = Certificate::from_der(&ca.certificate).ok();
-    let key =
-        certificate
-            .as_ref()
-            .map_or(v1::ScepCaKey::Unspecified, |certificate| {
-                match CaKey::of(certificate) {
-                    CaKey::Rsa2048 => v1::ScepCaKey::Rsa2048,
-                    CaKey::EcdsaP256 => v1::ScepCaKey::EcdsaP256,
-                }
-            });
+    let key = match CaKey::of(ca) {
+        CaKey::Rsa2048 => v1::ScepCaKey::Rsa2048,
+        CaKey::EcdsaP256 => v1::ScepCaKey::EcdsaP256,
+    };
     v1::ScepCa {
         number: ca.number,
         fingerprint: Digest::of(&ca.certificate).as_bytes().to_vec().into(),
@@ -168,6 +163,11 @@ pub(super) fn certificate(fleet: &Fleet, known: &IssuedCert) -> v1::IssuedCertif
             .map(|revocation| word(revocation.reason).to_owned())
             .unwrap_or_default(),
         certificate: issued.certificate.clone().into(),
+        renews: issued
+            .renews
+            .as_ref()
+            .map(hex::encode_upper)
+            .unwrap_or_default(),
     }
 }
 

@@ -157,7 +157,7 @@ impl Ca {
         })
     }
 
-    /// Whether one of those that may sign answers has a key for ECDSA.
+    /// Whether one of those that may sign answers has no RSA key: one for ECDSA, then, as far as answers can be verified.
     pub(super) fn signs_with_ecdsa(&self) -> bool {
         self.trusted.iter().any(|certificate| {
             rsa_bits(certificate.spki()).is_none()

@@ -150,10 +150,10 @@ pub fn next_ca_cert(
     next: &[&Certificate],
 ) -> Result<(&'static str, Vec<u8>), AnswerError> {
     let content = cms::certs_only(next, &[]);
-    let (certificate, key) = identity.authority.answering(false);
+    let certificate = &identity.authority.certificate;
     let signer = Signer {
         certificate,
-        key,
+        key: identity.authority.issuing_key(),
         hash: Hash::Sha256,
     };
     Ok((

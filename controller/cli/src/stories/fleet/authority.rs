@@ -12,6 +12,8 @@ fn ca(number: u32, state: &str) -> v1::ScepCa {
         fingerprint: vec![0xab; 32].into(),
         state: state.to_owned(),
         subject: "CN=Convoy SCEP CA".to_owned(),
+        key: if number == 1 { 1 } else { 2 },
+        ra_certificate: if number == 1 { vec![] } else { vec![0x30, 0] }.into(),
         ..v1::ScepCa::default()
     }
 }
@@ -58,7 +60,7 @@ impl ScepAuthorityService for Played {
         Ok(Response::new(v1::GetScepAuthorityResponse {
             url: "http://10.0.0.1:8082/scep".to_owned(),
             approval: if manual { 2 } else { 1 },
-            authorities: vec![ca(1, "current")],
+            authorities: vec![ca(1, "former"), ca(2, "current")],
             issued: 12,
             revoked: 1,
             waiting: 2,
@@ -84,7 +86,8 @@ impl ScepAuthorityService for Played {
     ) -> Answer<v1::RollOverScepAuthorityResponse> {
         let asked = asked.into_inner();
         let mut state = self.0.lock().unwrap();
-        state.change(format!("rollover {}", asked.activate), &asked.request_id)?;
+        let change = format!("rollover {} key {}", asked.activate, asked.key);
+        state.change(change, &asked.request_id)?;
         Ok(Response::new(v1::RollOverScepAuthorityResponse {
             authority: Some(ca(2, "next")),
         }))
@@ -242,6 +245,11 @@ impl ScepAuthorityService for Played {
         self.0.lock().unwrap().change(change, &asked.request_id)?;
         Ok(Response::new(v1::RevokeIssuedCertificateResponse {
             certificate: Some(issued()),
+            renewals: vec![v1::IssuedCertificate {
+                serial: "0A0C".to_owned(),
+                renews: "0A0B".to_owned(),
+                ..issued()
+            }],
         }))
     }
 

@@ -80,6 +80,11 @@ fn a_profile_that_cannot_be_is_refused() {
         "1.3.+6",
         "1.3.4294967296",
         "clientAuth",
+        // Certificates of servers have these.
+        "2.5.29.37.0",
+        "1.3.6.1.5.5.7.3.27",
+        "1.3.6.1.5.5.7.3.28",
+        "1.3.6.1.4.1.311.20.2.1",
         &long,
     ]
     .map(|usage| {
@@ -106,7 +111,7 @@ fn a_profile_is_set_and_the_default_one_is_always_there() {
     let profile = Profile {
         name: "ipsec".to_owned(),
         lifetime: DAY * 3660,
-        extended_key_usages: words(&["ipsecIKE", "1.3.6.1.5.5.8.2.2", "2.5.29.37.0"]),
+        extended_key_usages: words(&["ipsecIKE", "1.3.6.1.5.5.8.2.2", "2.5.29.37.1"]),
         san_kinds: vec![],
         sans: words(&["dns:*.example", "ip:::1", "uri:urn:p"]),
     };

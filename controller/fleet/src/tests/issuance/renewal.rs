@@ -185,3 +185,33 @@ fn a_certificate_of_the_former_ca_is_renewed_by_the_present_one() {
     let new = world.enrols(&renews("k2", &old));
     assert_eq!((old.authority, new.authority), (1, 2));
 }
+
+#[test]
+fn what_a_certificate_was_renewed_into_is_known_while_it_is_valid() {
+    let (mut world, _, old) = holder();
+    let next = world.enrols(&renews("k2", &old));
+    let last = world.enrols(&renews("k3", &next));
+    let other = world.enrols(&renews("k4", &old));
+    let serials = |world: &World, of: &Issued| {
+        let renewals = world.ca().renewals(&of.serial, world.now);
+        let serials = renewals.iter().map(|known| known.issued.serial.clone());
+        serials.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        serials(&world, &old),
+        [&next, &last, &other].map(|issued| issued.serial.clone())
+    );
+    assert_eq!(serials(&world, &next), std::slice::from_ref(&last.serial));
+    assert!(serials(&world, &last).is_empty());
+    // One that was revoked is passed over, and what it was renewed into is not.
+    world.ca_does(IssuanceCommand::Revoke {
+        serial: next.serial.clone(),
+        reason: CrlReason::Superseded,
+    });
+    assert_eq!(
+        serials(&world, &old),
+        [last.serial.clone(), other.serial.clone()]
+    );
+    world.now = last.not_after + DAY;
+    assert!(serials(&world, &old).is_empty());
+}

@@ -242,8 +242,8 @@ fn an_ra_answers_unless_the_client_says_that_it_verifies_ecdsa() {
         answers[0].clone()
     });
     issued(step);
-    // The next CA is shown by the RA as well, since nobody says anything when asking for it.
+    // The next CA is shown by the CA itself.
     let (_, body) = crate::server::next_ca_cert(&identity, &[&ca.certificate]).unwrap();
     let signed = SignedData::parse(&body).unwrap();
-    assert!(signed.is_signed_as(ca.recipient()));
+    assert!(signed.is_signed_as(&ca.certificate));
 }
