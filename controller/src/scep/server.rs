@@ -17,12 +17,15 @@ use hyper::{body::Incoming as Body, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
 use super::{Ending, Scep, answer::Answers, authority::AuthorityError, rate::Rate};
-use crate::{clock, listener::limits::ByAddress};
+use crate::{
+    clock,
+    listener::limits::{ByAddress, Place},
+};
 
 /// The paths that are served: our own, the usual one of other servers, and NDES's, which printers expect.
 pub const PATHS: [&str; 4] = [
@@ -59,6 +62,9 @@ pub struct Server {
 
 type Answer = Response<Full<Bytes>>;
 
+/// What a connection takes up, as long as anything of it lasts: one of all, and one of its address.
+type Places = Arc<(OwnedSemaphorePermit, Place)>;
+
 impl Server {
     /// A server. `per_second`: requests from one address per second. `None`: as many as come.
     #[must_use]
@@ -85,11 +91,8 @@ impl Server {
                         tracing::debug!(%peer, "too many SCEP connections from one address");
                         continue;
                     };
-                    let server = Arc::clone(&server);
-                    tokio::spawn(async move {
-                        server.connection(stream, peer).await;
-                        drop((place, own));
-                    });
+                    let places = Arc::new((place, own));
+                    tokio::spawn(Arc::clone(&server).connection(stream, peer, places));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a SCEP connection");
@@ -99,11 +102,11 @@ impl Server {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, places: Places) {
         drop(stream.set_nodelay(true));
         let service = service_fn(move |request| {
-            let server = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(server.request(request, peer).await) }
+            let (server, places) = (Arc::clone(&self), Arc::clone(&places));
+            async move { Ok::<_, Infallible>(server.request(request, peer, places).await) }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -117,7 +120,7 @@ impl Server {
         }
     }
 
-    async fn request(&self, request: Request<Body>, peer: SocketAddr) -> Answer {
+    async fn request(&self, request: Request<Body>, peer: SocketAddr, places: Places) -> Answer {
         if !self.rate.admits(peer.ip()) {
             tracing::debug!(%peer, "too many SCEP requests from one address");
             return too_many();
@@ -144,7 +147,7 @@ impl Server {
             Err(_) => return told(StatusCode::REQUEST_TIMEOUT, "the body did not come\n"),
         };
         match Operation::parse(method, query.as_deref(), &body) {
-            Ok(operation) => self.operation(operation, peer).await,
+            Ok(operation) => self.operation(operation, peer, places).await,
             Err(bad) => {
                 tracing::debug!(%peer, %bad, "a SCEP request that is none");
                 self.scep.counts.add(Ending::Malformed);
@@ -153,7 +156,7 @@ impl Server {
         }
     }
 
-    async fn operation(&self, operation: Operation, peer: SocketAddr) -> Answer {
+    async fn operation(&self, operation: Operation, peer: SocketAddr, places: Places) -> Answer {
         // One CA: whatever identifier a device was told to send.
         match operation {
             Operation::GetCaCaps { .. } => plain(media::CAPS, ca_caps().as_bytes().to_vec()),
@@ -170,13 +173,14 @@ impl Server {
                     tracing::warn!(%peer, "too many refused SCEP requests from one address");
                     return too_many();
                 }
-                // In a task of its own: who hangs up is counted all the same.
+                // In a task of its own: who hangs up is counted all the same, and his place stays taken.
                 let (answers, rate) = (Arc::clone(&self.answers), Arc::clone(&self.rate));
                 let answered = tokio::spawn(async move {
                     let answer = answers.answer(message, peer, clock::now()).await;
                     if answer.refused {
                         rate.guessed(peer.ip());
                     }
+                    drop(places);
                     answer
                 });
                 let answer = match answered.await {
