@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fixture::{authority, key};
+use crate::issue::Authority;
 
 fn draft<'a>(transaction_id: &'a TransactionId, text: Option<&'a str>) -> Draft<'a> {
     Draft {
@@ -17,14 +18,18 @@ fn draft<'a>(transaction_id: &'a TransactionId, text: Option<&'a str>) -> Draft<
     }
 }
 
+fn signer(ca: &Authority, hash: Hash) -> Signer<'_> {
+    Signer {
+        certificate: &ca.certificate,
+        key: ca.issuing_key(),
+        hash,
+    }
+}
+
 #[test]
 fn what_is_written_is_read_back() {
     let ca = authority();
-    let signer = Signer {
-        certificate: &ca.certificate,
-        key: ca.issuing_key(),
-        hash: Hash::Sha256,
-    };
+    let signer = signer(&ca, Hash::Sha256);
     let id = TransactionId::of_key(key(1).spki());
     let nonce = PeerNonce(vec![7; 5]);
     let draft = Draft {
@@ -49,11 +54,7 @@ fn what_is_written_is_read_back() {
 #[test]
 fn words_of_a_failure_do_not_break_a_log() {
     let ca = authority();
-    let signer = Signer {
-        certificate: &ca.certificate,
-        key: ca.issuing_key(),
-        hash: Hash::Sha256,
-    };
+    let signer = signer(&ca, Hash::Sha256);
     let id = "a".parse().unwrap();
     let words = format!("a\nb\u{1b}[31m{}", "c".repeat(300));
     let read = Message::parse(&draft(&id, Some(&words)).sign(&signer).unwrap()).unwrap();
@@ -66,11 +67,7 @@ fn sha_1_and_md5_are_answered_in_sha_256() {
     let ca = authority();
     let id = "a".parse().unwrap();
     for hash in [Hash::Sha1, Hash::Md5] {
-        let signer = Signer {
-            certificate: &ca.certificate,
-            key: ca.issuing_key(),
-            hash,
-        };
+        let signer = signer(&ca, hash);
         let read = Message::parse(&draft(&id, None).sign(&signer).unwrap()).unwrap();
         assert_eq!(read.signed.hash(), Hash::Sha256);
     }
@@ -127,11 +124,7 @@ fn what_a_sender_knows_beside_rsa_is_read_among_other_capabilities() {
     use crate::cms::{Attribute, sign};
     use der::asn1::ObjectIdentifier;
     let ca = authority();
-    let signer = Signer {
-        certificate: &ca.certificate,
-        key: ca.issuing_key(),
-        hash: Hash::Sha256,
-    };
+    let signer = signer(&ca, Hash::Sha256);
     let id = "a".parse().unwrap();
     let says = Draft {
         knows_ecdsa: true,
