@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use axum::{
     Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get,
 };
-use convoy_fleet::{client::ClientState, gate, rotation::Phase, state::Fleet};
+use convoy_fleet::{client::ClientState, gate, rotation::Phase, standing::Standing, state::Fleet};
 use convoy_shared::enrolment::RequestState;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -123,11 +123,20 @@ fn render(
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
 
     let clients = Family::<ByState, Gauge>::default();
-    for state in ["active", "duplicated", "decommissioned", "suspected"] {
+    for state in [
+        "active",
+        "cut_off",
+        "duplicated",
+        "decommissioned",
+        "suspected",
+    ] {
         clients.get_or_create(&ByState { state }).set(0);
     }
     for (_, client) in fleet.clients() {
         let state = match (client.state, client.suspicion) {
+            (ClientState::Active, _) if fleet.standing(client, now) == Standing::CutOff => {
+                "cut_off"
+            }
             (ClientState::Active, Some(_)) => "suspected",
             (ClientState::Active, None) => "active",
             (ClientState::Duplicated, _) => "duplicated",

@@ -298,6 +298,9 @@ fn shown(client: &Client, now: Timestamp) -> String {
             "what it trusts does not vouch for the certificate that is served; the bridge serves it".to_owned(),
         ));
     }
+    if client.state.value() == v1::ClientState::CutOff {
+        facts.push(("Cut off", words::CUT_OFF.to_owned()));
+    }
     output::facts(&facts)
 }
 
@@ -381,6 +384,17 @@ pc-1  default  active, at risk  3         proved    verify  3 h ago             
         assert!(text.contains("Served generation  -\n"), "{text}");
         assert!(text.contains("\nIdentity expires   -\n"), "{text}");
         assert!(text.ends_with("the bridge serves it"), "{text}");
+    }
+
+    #[test]
+    fn a_client_that_is_cut_off_is_told_how_to_come_back_and_never_of_the_bridge() {
+        let mut cut_off = client();
+        cut_off.state = Known::read(4).unwrap();
+        cut_off.at_risk = false;
+        let text = shown(&cut_off, now());
+        assert!(text.contains("State              cut off\n"), "{text}");
+        assert!(text.contains("convoy-agent join TOKEN"), "{text}");
+        assert!(!text.contains("bridge"), "{text}");
     }
 
     #[test]

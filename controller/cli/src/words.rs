@@ -10,6 +10,10 @@ use serde::{Serialize, Serializer};
 
 use crate::failure::Unreadable;
 
+/// What is said of a client that is cut off.
+pub(crate) const CUT_OFF: &str = "nothing that the controller holds is vouched for by what it trusts, so that it cannot connect. On its host, stop its agent, \
+    run `convoy-agent join TOKEN --state-dir FOLDER` with its folder and a token of this fleet, and start the agent again: it comes back as the same client";
+
 /// An enumeration of the API with its spelling.
 pub(crate) trait Spelled: Copy + PartialEq + TryFrom<i32> {
     /// What the enumeration says, for errors.
@@ -121,6 +125,7 @@ impl Spelled for ClientState {
             Self::Active => Some("active"),
             Self::Duplicated => Some("duplicated"),
             Self::Decommissioned => Some("decommissioned"),
+            Self::CutOff => Some("cut off"),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod gate;
 pub mod issuance;
 pub mod refusal;
 pub mod rotation;
+pub mod standing;
 pub mod state;
 pub mod statement;
 

@@ -335,14 +335,6 @@ impl Fleet {
         u64::try_from(clients).unwrap_or(u64::MAX)
     }
 
-    /// Whether a client, by what it is known to hold, trusts nothing of the certificate that is served.
-    #[must_use]
-    pub fn is_at_risk(&self, client: &Client) -> bool {
-        self.serving
-            .and_then(|serving| self.certificate(serving))
-            .is_some_and(|serving| !self.anchors_of(client.revision()).contains(&serving.anchor))
-    }
-
     /// Newest last.
     #[must_use]
     pub fn rotations(&self) -> &[Rotation] {

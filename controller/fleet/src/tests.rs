@@ -39,6 +39,7 @@ use crate::{
     gate,
     refusal::Refusal,
     rotation::{Duty, Phase, Rotation, RotationOptions, Strategy, due},
+    standing::Standing,
     state::Fleet,
     statement::{self, Statement},
 };

@@ -18,6 +18,7 @@ use super::{
     page::{key, page},
     status, view,
 };
+use crate::clock;
 
 #[async_trait]
 impl ClientService for Api {
@@ -28,6 +29,7 @@ impl ClientService for Api {
         actor(&request)?;
         let asked = request.into_inner();
         let fleet = self.keeper.read();
+        let now = clock::now();
         let group = match asked.group.as_str() {
             "" => None,
             name => {
@@ -49,7 +51,9 @@ impl ClientService for Api {
             all,
             asked.page_size,
             &asked.page_token,
-            |(number, client)| view::client(&fleet, number, client, self.sessions.contains(number)),
+            |(number, client)| {
+                view::client(&fleet, number, client, self.sessions.contains(number), now)
+            },
         )?;
         Ok(Response::new(ListClientsResponse {
             clients,
@@ -109,6 +113,7 @@ impl Api {
             number,
             client,
             self.sessions.contains(number),
+            clock::now(),
         ))
     }
 }

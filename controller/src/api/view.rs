@@ -8,6 +8,7 @@ use convoy_fleet::{
     event::Purpose,
     gate,
     rotation::{Phase, Rotation, Strategy},
+    standing::Standing,
     state::{Fleet, Group, KeptCertificate, Token},
 };
 use convoy_proto::{time::timestamp, v1};
@@ -51,7 +52,9 @@ pub(super) fn client(
     number: ClientNumber,
     client: &Client,
     connected: bool,
+    now: Timestamp,
 ) -> v1::Client {
+    let standing = fleet.standing(client, now);
     let revision = client
         .stated
         .and_then(|stated| stated.revision)
@@ -65,10 +68,11 @@ pub(super) fn client(
         id: client.id.to_string(),
         name: client.name.clone(),
         group: client.group.to_string(),
-        state: match client.state {
-            ClientState::Active => v1::ClientState::Active,
-            ClientState::Duplicated => v1::ClientState::Duplicated,
-            ClientState::Decommissioned => v1::ClientState::Decommissioned,
+        state: match (client.state, standing) {
+            (ClientState::Decommissioned, _) => v1::ClientState::Decommissioned,
+            (ClientState::Duplicated, _) => v1::ClientState::Duplicated,
+            (ClientState::Active, Standing::CutOff) => v1::ClientState::CutOff,
+            (ClientState::Active, Standing::Sound | Standing::AtRisk) => v1::ClientState::Active,
         }
         .into(),
         joined_at: Some(timestamp(client.joined_at)),
@@ -92,7 +96,7 @@ pub(super) fn client(
             .suspicion
             .map(|suspicion| suspicion.to_string())
             .unwrap_or_default(),
-        at_risk: fleet.is_at_risk(client),
+        at_risk: standing == Standing::AtRisk,
         served_generation: client.stated.map_or(0, |stated| stated.served.0),
     }
 }

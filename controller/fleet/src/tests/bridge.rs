@@ -169,9 +169,10 @@ fn a_certificate_is_not_retired_while_clients_need_it() {
     let waiver = world.waive(away.number, DAY);
     world.does(waiver);
     world.drive(&mut hosts, Phase::Completed);
-    assert!(world.fleet.is_at_risk(world.client(&away)));
+    assert_eq!(world.standing(&away), Standing::AtRisk);
+    assert!(world.fleet.cut_off(world.now).is_empty());
 
-    // then the old certificate is retired by force only, and it stays at risk.
+    // then the old certificate is retired by force only, and that cuts it off.
     let retire = |force| Command::RetireCertificate {
         generation: Generation(1),
         force,
@@ -182,8 +183,13 @@ fn a_certificate_is_not_retired_while_clients_need_it() {
     ));
     world.does(retire(true));
     assert_eq!(world.does(retire(false)), [], "said again");
-    assert!(world.fleet.is_at_risk(world.client(&away)));
-    assert!(!world.fleet.is_at_risk(world.client(&hosts[0])));
+    assert_eq!(world.standing(&away), Standing::CutOff);
+    assert_eq!(world.standing(&hosts[0]), Standing::Sound);
+    let cut_off: Vec<_> = world.fleet.cut_off(world.now).iter().collect();
+    assert_eq!(cut_off, [away.number]);
+    // Nobody waits for one that is removed.
+    world.does(Command::Decommission(away.number));
+    assert!(world.fleet.cut_off(world.now).is_empty());
 }
 
 #[test]
@@ -196,7 +202,7 @@ fn a_client_that_has_joined_and_never_spoken_counts_by_what_it_was_given() {
     let waiver = world.waive(silent.number, DAY);
     world.does(waiver);
     world.drive(&mut hosts, Phase::Completed);
-    assert!(world.fleet.is_at_risk(world.client(&silent)));
+    assert_eq!(world.standing(&silent), Standing::AtRisk);
     let retire = Command::RetireCertificate {
         generation: Generation(1),
         force: false,
@@ -205,4 +211,32 @@ fn a_client_that_has_joined_and_never_spoken_counts_by_what_it_was_given() {
         world.refuses(retire),
         Refusal::CutsOff { clients: 1, .. }
     ));
+}
+
+#[test]
+fn a_client_whose_verification_is_off_is_cut_off_when_its_lease_is_over() {
+    // Given a client that was told to switch verification off, and sleeps through that rotation and the next,
+    let (mut world, mut hosts) = World::at(Phase::Preparing, Strategy::Toggle, 2);
+    world.visit(&mut hosts[1]);
+    let away = hosts.pop().expect("two");
+    world.state(away.number, Statement::Disconnected);
+    let waiver = world.waive(away.number, DAY);
+    world.does(waiver);
+    world.drive(&mut hosts, Phase::Completed);
+    world.start(Strategy::Overlap);
+    let waiver = world.waive(away.number, DAY);
+    world.does(waiver);
+    world.drive(&mut hosts, Phase::Completed);
+    assert_eq!(world.standing(&away), Standing::AtRisk, "it trusts 1 and 2");
+
+    // when both certificates that it trusts are retired, then it still accepts any until its lease is over, and nothing afterwards.
+    for generation in [1, 2] {
+        world.does(Command::RetireCertificate {
+            generation: Generation(generation),
+            force: true,
+        });
+    }
+    assert_eq!(world.standing(&away), Standing::AtRisk);
+    world.pass(RotationOptions::default().off_lease + HOUR);
+    assert_eq!(world.standing(&away), Standing::CutOff);
 }

@@ -165,4 +165,8 @@ impl World {
     pub(super) fn client(&self, host: &Host) -> &Client {
         self.fleet.client(host.number).expect("a client")
     }
+
+    pub(super) fn standing(&self, host: &Host) -> Standing {
+        self.fleet.standing(self.client(host), self.now)
+    }
 }
