@@ -25,7 +25,7 @@ pub fn load_served(keeper: &Keeper, configs: &TlsConfigs) -> Result<(), TlsError
     let fleet = keeper.read();
     for (generation, kept) in fleet.certificates() {
         let serving = fleet.serving() == Some(generation);
-        if !serving && (kept.retired || !kept.was_served) {
+        if !serving && !kept.is_bridged() {
             continue;
         }
         match configs.load(generation, &kept.certificate) {

@@ -78,7 +78,6 @@ fn good_certificates_of_every_kind_are_accepted() {
         );
         assert_eq!(shown["not_before"], "2024-01-01T00:00:00Z");
         assert_eq!(shown["not_after"], "2124-01-01T00:00:00Z");
-        assert_eq!(shown["restored_from"], 0);
         let pem = fs::read_to_string(data(certificate)).expect("a file");
         assert_eq!(
             shown["pem"].as_str().map(str::trim),
@@ -283,29 +282,102 @@ fn a_rotation_to_a_certificate_of_each_kind_completes_and_back_again() {
         fleet.assert_no_orphans(&names);
     }
 
-    // When the first one is put back, by its old number,
+    // When the first one is put back, by its number,
     let refused = fleet.convoy(&["rotation", "start", "--to", "5"]).failed(1);
     assert!(refused.contains("[GENERATION_SERVED]"), "{refused}");
     fleet.ok(&["rotation", "start", "--to", "1"]);
-    // then it becomes a new generation, and is served again;
+    // then it is served again under that number.
     let done = fleet.await_phase("Completed");
-    assert_eq!(done["to_generation"], 6);
+    assert_eq!(done["to_generation"], 1);
     let shown = fleet.json(&["cert", "show"]);
-    assert_eq!(shown["generation"], 6);
-    assert_eq!(shown["restored_from"], 1);
+    assert_eq!(shown["generation"], 1);
     assert_eq!(shown["anchor"], 1);
     assert_eq!(served(&fleet), [first.clone(), first]);
     fleet.assert_no_orphans(&names);
 
-    // and importing an old one again makes a new generation too, to which a rotation completes.
-    let said = import(&fleet, "rsa2048.crt", "rsa2048.key");
-    assert_eq!(said.stdout, "7\n", "{said:?}");
-    assert_eq!(fleet.json(&["cert", "show", "7"])["restored_from"], 2);
-    assert_eq!(import(&fleet, "rsa2048.crt", "rsa2048.key").stdout, "7\n");
-    fleet.ok(&["rotation", "start", "--to", "7", "--strategy", "toggle"]);
+    // An old one that is imported again keeps its number too, and a rotation to it completes.
+    assert_eq!(import(&fleet, "rsa2048.crt", "rsa2048.key").stdout, "2\n");
+    fleet.ok(&["rotation", "start", "--to", "2", "--strategy", "toggle"]);
     fleet.await_phase("Completed");
     fleet.restart_controller();
     fleet.await_connected(&names);
+    fleet.assert_no_orphans(&names);
+}
+
+#[test]
+fn a_certificate_keeps_one_number_for_life() {
+    // Given a fleet that serves its second certificate,
+    let names = ["one", "two"];
+    let mut fleet = Fleet::with_agents(&names);
+    let first = served(&fleet)[0].clone();
+    let (second, second_fingerprint) = fleet.import_new();
+    assert_eq!(second, "2");
+    fleet.ok(&["rotation", "start", "--to", "2"]);
+    fleet.await_phase("Completed");
+    let states = |fleet: &Fleet| {
+        let listed = fleet.json(&["cert", "list"]);
+        let listed = listed.as_array().expect("a list");
+        listed
+            .iter()
+            .map(|one| {
+                let word = |key: &str| one[key].as_str().expect("a word").to_owned();
+                assert!(!one["in_service_since"].is_null(), "{one}");
+                (
+                    one["generation"].as_u64(),
+                    word("state"),
+                    word("fingerprint"),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+
+    // when it goes back and forth between the two,
+    for (to, from, strategy) in [
+        ("1", 2, "overlap"),
+        ("2", 1, "toggle"),
+        ("1", 2, "overlap"),
+        ("2", 1, "overlap"),
+    ] {
+        let said = fleet.convoy(&["rotation", "start", "--to", to, "--strategy", strategy]);
+        assert_eq!(said.code, 0, "{said:?}");
+        // then each rotation is told with the numbers that were asked for,
+        assert!(
+            said.stderr.contains(&format!("certificate {from} to {to}")),
+            "{said:?}"
+        );
+        let done = fleet.await_phase("Completed");
+        assert_eq!(done["from_generation"], from);
+        assert_eq!(done["to_generation"].to_string(), to);
+        assert_eq!(done["confirmed"], 2);
+        // there are two certificates, of which one is served,
+        let word = |serves: bool| if serves { "serving" } else { "bridge" }.to_owned();
+        assert_eq!(
+            states(&fleet),
+            [
+                (Some(1), word(to == "1"), first.clone()),
+                (Some(2), word(to == "2"), second_fingerprint.clone()),
+            ]
+        );
+        fleet.assert_no_orphans(&names);
+    }
+
+    // and what is retired is served to nobody until it is put in service again.
+    let refused = fleet.convoy(&["cert", "retire", "2"]).failed(1);
+    assert!(refused.contains("[CERTIFICATE_IN_USE]"), "{refused}");
+    fleet.ok(&["cert", "retire", "1"]);
+    assert_eq!(states(&fleet)[0].1, "retired");
+    assert_eq!(
+        fleet.import(&fleet.path("new.crt"), &fleet.path("new.key")),
+        "2"
+    );
+    fleet.ok(&["rotation", "start", "--to", "1"]);
+    fleet.await_phase("Completed");
+    assert_eq!(states(&fleet)[0].1, "serving");
+    let refused = fleet.convoy(&["cert", "retire", "1"]).failed(1);
+    assert!(refused.contains("[CERTIFICATE_IN_USE]"), "{refused}");
+    fleet.restart_controller();
+    fleet.await_connected(&names);
+    assert_eq!(states(&fleet)[0].1, "serving");
     fleet.assert_no_orphans(&names);
 }
 

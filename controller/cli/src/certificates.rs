@@ -37,8 +37,8 @@ struct Certificate {
     key_algorithm: String,
     state: Known<v1::CertificateState>,
     anchor: u64,
-    restored_from: u64,
     imported_at: Option<Timestamp>,
+    in_service_since: Option<Timestamp>,
     /// Only where one certificate was asked for.
     #[serde(skip_serializing_if = "String::is_empty")]
     pem: String,
@@ -60,8 +60,8 @@ impl TryFrom<v1::Certificate> for Certificate {
             key_algorithm: wire.key_algorithm,
             state: Known::read(wire.state)?,
             anchor: wire.anchor,
-            restored_from: wire.restored_from,
             imported_at: answers::instant(wire.imported_at, "imported_at")?,
+            in_service_since: answers::instant(wire.in_service_since, "in_service_since")?,
             pem: wire.pem,
         })
     }
@@ -287,10 +287,10 @@ fn shown(certificate: &Certificate) -> String {
         ("Anchor", certificate.anchor.to_string()),
         ("Imported", words::instant(certificate.imported_at)),
     ];
-    if certificate.restored_from != 0 {
+    if certificate.in_service_since.is_some() {
         facts.push((
-            "Puts back",
-            format!("generation {}", certificate.restored_from),
+            "Put in service",
+            words::instant(certificate.in_service_since),
         ));
     }
     // PEM is lines; each is made harmless by itself.
@@ -321,7 +321,10 @@ mod tests {
             key_algorithm: "ECDSA P-256".to_owned(),
             state: 3,
             anchor: 2,
-            restored_from: 1,
+            in_service_since: Some(prost_types::Timestamp {
+                seconds: 1_785_578_400,
+                nanos: 0,
+            }),
             not_after: Some(prost_types::Timestamp {
                 seconds: 1_785_578_400,
                 nanos: 0,
@@ -383,15 +386,15 @@ mod tests {
     fn the_text_ends_with_the_pem() {
         let text = shown(&certificate());
         assert!(
-            text.starts_with("Generation    2\nState         serving\n"),
+            text.starts_with("Generation      2\nState           serving\n"),
             "{text}"
         );
         assert!(
-            text.contains("\nNames         a.example, 192.0.2.1\n"),
+            text.contains("\nNames           a.example, 192.0.2.1\n"),
             "{text}"
         );
         assert!(
-            text.contains("\nPuts back     generation 1\n\n-----BEGIN"),
+            text.contains("\nPut in service  2026-08-01 10:00:00 UTC\n\n-----BEGIN"),
             "{text}"
         );
         assert!(text.ends_with("-----END CERTIFICATE-----"), "{text}");

@@ -303,7 +303,6 @@ fn found(
         generation: Generation(1),
         anchor: fleet.anchor_for(&certificate.spki),
         certificate,
-        restored_from: None,
     };
     let anchor = Anchor {
         number: imported.anchor,

@@ -167,7 +167,7 @@ pub enum Event {
     },
     /// A server certificate came to the controller. The first one is served.
     CertificateImported(Imported),
-    /// An old certificate is served to nobody any more.
+    /// An old certificate is served to nobody any more, until it is put in service again.
     CertificateRetired {
         /// Which.
         generation: Generation,
@@ -286,8 +286,6 @@ pub struct Imported {
     pub anchor: AnchorNumber,
     /// What it says.
     pub certificate: Certificate,
-    /// The generation that it puts back.
-    pub restored_from: Option<Generation>,
 }
 
 /// What a server certificate says. Its key is not here: it lies in a file that is named by `spki`.

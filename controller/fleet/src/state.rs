@@ -116,14 +116,21 @@ pub struct KeptCertificate {
     pub certificate: Certificate,
     /// The anchor that vouches for it.
     pub anchor: AnchorNumber,
-    /// The generation that it puts back.
-    pub restored_from: Option<Generation>,
     /// When it came.
     pub imported_at: Timestamp,
-    /// It is or was served.
-    pub was_served: bool,
-    /// It is served to nobody any more.
+    /// When it was last put in service. `None`: never.
+    pub in_service: Option<Service>,
+    /// It is served to nobody any more, until it is put in service again.
     pub retired: bool,
+}
+
+/// One time that a certificate was put in service. The later one is the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Service {
+    /// The how-manieth of the fleet. Clocks go back; this does not.
+    pub number: u64,
+    /// When.
+    pub since: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -166,6 +173,14 @@ struct Done {
 
 /// Requests are remembered for so long.
 pub const REQUEST_MEMORY: SignedDuration = SignedDuration::from_hours(24);
+
+impl KeptCertificate {
+    /// Whether it is served to clients that trust nothing that was in service later.
+    #[must_use]
+    pub const fn is_bridged(&self) -> bool {
+        self.in_service.is_some() && !self.retired
+    }
+}
 
 /// Which certificate a connection is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,6 +290,14 @@ impl Fleet {
         self.certificates.get(&generation)
     }
 
+    /// The number of the certificate with this fingerprint.
+    #[must_use]
+    pub fn generation_of(&self, fingerprint: &Digest) -> Option<Generation> {
+        self.certificates()
+            .find(|(_, held)| held.certificate.fingerprint == *fingerprint)
+            .map(|(generation, _)| generation)
+    }
+
     /// The generation that is served.
     #[must_use]
     pub const fn serving(&self) -> Option<Generation> {
@@ -289,7 +312,8 @@ impl Fleet {
             .map(|rotation| rotation.to)
     }
 
-    /// The newest served certificate that one of these anchors vouches for; what is served if none does, or if `None`: any is accepted.
+    /// The certificate that was last in service of those that one of these anchors vouches for; what is served if none does, or if `None`: any is
+    /// accepted.
     #[must_use]
     pub fn certificate_for(&self, anchors: Option<&[AnchorNumber]>) -> Option<Choice> {
         let serving = self.serving?;
@@ -300,22 +324,13 @@ impl Fleet {
         let Some(anchors) = anchors else {
             return Some(choice);
         };
-        let vouched = |generation: &Generation| {
-            self.certificate(*generation)
-                .is_some_and(|held| anchors.contains(&held.anchor))
-        };
-        if vouched(&serving) {
-            return Some(choice);
-        }
-        let old = self
+        let newest = self
             .certificates()
-            .rev()
-            .filter(|(_, held)| held.was_served && !held.retired)
-            .map(|(generation, _)| generation)
-            .find(vouched);
-        Some(old.map_or(choice, |generation| Choice {
+            .filter(|(_, held)| held.is_bridged() && anchors.contains(&held.anchor))
+            .max_by_key(|(_, held)| held.in_service);
+        Some(newest.map_or(choice, |(generation, _)| Choice {
             generation,
-            bridged: true,
+            bridged: generation != serving,
         }))
     }
 

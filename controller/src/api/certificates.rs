@@ -51,10 +51,7 @@ impl CertificateService for Api {
             _ => self
                 .keeper
                 .read()
-                .certificates()
-                .rev()
-                .find(|(_, kept)| kept.certificate.fingerprint == fingerprint)
-                .map(|(generation, _)| generation)
+                .generation_of(&fingerprint)
                 .ok_or_else(|| status::internal("the certificate that was imported is unknown"))?,
         };
         Ok(Response::new(ImportCertificateResponse {

@@ -109,11 +109,11 @@ pub(super) fn certificate(
     let said = &kept.certificate;
     let state = if fleet.serving() == Some(generation) {
         v1::CertificateState::Serving
-    } else if kept.retired {
-        v1::CertificateState::Retired
     } else if fleet.candidate() == Some(generation) {
         v1::CertificateState::Candidate
-    } else if kept.was_served {
+    } else if kept.retired {
+        v1::CertificateState::Retired
+    } else if kept.is_bridged() {
         v1::CertificateState::Bridge
     } else {
         v1::CertificateState::Available
@@ -130,8 +130,8 @@ pub(super) fn certificate(
         key_algorithm: said.key_algorithm.clone(),
         state: state.into(),
         anchor: kept.anchor.0,
-        restored_from: kept.restored_from.map_or(0, |generation| generation.0),
         imported_at: Some(timestamp(kept.imported_at)),
+        in_service_since: kept.in_service.map(|service| timestamp(service.since)),
         pem: String::new(),
     }
 }

@@ -22,13 +22,11 @@ impl From<&Imported> for wire::CertificateImported {
             generation,
             anchor,
             certificate,
-            restored_from,
         } = imported;
         Self {
             generation: generation.0,
             anchor: anchor.0,
             certificate: Some(certificate.into()),
-            restored_from: restored_from.map(|generation| generation.0),
         }
     }
 }
@@ -44,7 +42,6 @@ impl TryFrom<wire::CertificateImported> for Imported {
                 .certificate
                 .ok_or(BadEntry::Missing("certificate"))?
                 .try_into()?,
-            restored_from: wire.restored_from.map(Generation),
         })
     }
 }

@@ -66,7 +66,7 @@ fn following(event: &Event) -> Option<Event> {
         Event::ClientSuspected { .. } => Event::ClientDuplicated { client: 7 },
         Event::ClientDuplicated { .. } => Event::ClientResolved { client: 7 },
         Event::ClientResolved { .. } => Event::ClientDecommissioned { client: 7 },
-        Event::ClientDecommissioned { .. } => Event::CertificateImported(imported(None)),
+        Event::ClientDecommissioned { .. } => Event::CertificateImported(imported()),
         Event::CertificateImported(_) => Event::CertificateRetired {
             generation: Generation(1),
         },
@@ -104,7 +104,6 @@ fn samples() -> Vec<Event> {
         Event::ClientsSeen {
             clients: RoaringBitmap::new(),
         },
-        Event::CertificateImported(imported(Some(Generation(1)))),
         Event::TrustPublished(publication(
             Mode::Off { lease },
             Purpose::Prepare(rotation()),
@@ -197,7 +196,7 @@ fn connected(held: Option<Revision>) -> Connected {
     }
 }
 
-fn imported(restored_from: Option<Generation>) -> Imported {
+fn imported() -> Imported {
     Imported {
         generation: Generation(2),
         anchor: AnchorNumber(2),
@@ -212,7 +211,6 @@ fn imported(restored_from: Option<Generation>) -> Imported {
             not_after: at(70),
             key_algorithm: "ECDSA P-256".to_owned(),
         },
-        restored_from,
     }
 }
 

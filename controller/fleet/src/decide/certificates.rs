@@ -6,47 +6,23 @@ use crate::{
     event::{Certificate, Event, Imported},
     refusal::Refusal,
     rotation::Phase,
-    state::{Fleet, KeptCertificate},
+    state::Fleet,
 };
 
 pub(super) fn import(fleet: &Fleet, certificate: Certificate) -> Vec<Event> {
-    let same = fleet
-        .certificates()
-        .rev()
-        .find(|(_, kept)| kept.certificate.fingerprint == certificate.fingerprint);
-    match same {
-        Some((generation, kept)) if unused(fleet, generation, kept) => vec![],
-        Some((generation, kept)) => vec![Event::CertificateImported(restored(
-            fleet, generation, kept,
-        ))],
-        None => vec![Event::CertificateImported(Imported {
-            generation: next_generation(fleet),
-            anchor: fleet.anchor_for(&certificate.spki),
-            certificate,
-            restored_from: None,
-        })],
+    // A certificate has one number for life.
+    if fleet.generation_of(&certificate.fingerprint).is_some() {
+        return vec![];
     }
-}
-
-/// Whether a certificate can be rotated to under its own number, or is served.
-pub(super) fn unused(fleet: &Fleet, generation: Generation, kept: &KeptCertificate) -> bool {
-    fleet.serving() == Some(generation) || (!kept.was_served && !kept.retired)
-}
-
-pub(super) fn restored(fleet: &Fleet, generation: Generation, kept: &KeptCertificate) -> Imported {
-    Imported {
-        generation: next_generation(fleet),
-        anchor: kept.anchor,
-        certificate: kept.certificate.clone(),
-        restored_from: Some(generation),
-    }
-}
-
-fn next_generation(fleet: &Fleet) -> Generation {
-    fleet
+    let generation = fleet
         .certificates()
         .next_back()
-        .map_or(Generation(1), |(generation, _)| generation.next())
+        .map_or(Generation(1), |(generation, _)| generation.next());
+    vec![Event::CertificateImported(Imported {
+        generation,
+        anchor: fleet.anchor_for(&certificate.spki),
+        certificate,
+    })]
 }
 
 pub(super) fn retire(

@@ -6,10 +6,7 @@ use convoy_shared::{
 };
 use jiff::Timestamp;
 
-use super::{
-    active,
-    certificates::{restored, unused},
-};
+use super::active;
 use crate::{
     client::ClientNumber,
     event::{Event, Publication, Purpose},
@@ -36,8 +33,7 @@ pub(super) fn start(
     }
     let kept = fleet.certificate(to).ok_or(Refusal::NoSuchGeneration(to))?;
     let from = fleet.serving().ok_or(Refusal::NotFounded)?;
-    let served = fleet.certificate(from).ok_or(Refusal::NotFounded)?;
-    if served.certificate.fingerprint == kept.certificate.fingerprint {
+    if from == to {
         return Err(Refusal::AlreadyServed(from));
     }
     if kept.certificate.not_after <= now {
@@ -67,22 +63,13 @@ pub(super) fn start(
             });
         }
     }
-    let mut events = Vec::with_capacity(2);
-    let mut target = to;
-    if !unused(fleet, to, kept) {
-        // Putting an old certificate back makes a new generation.
-        let imported = restored(fleet, to, kept);
-        target = imported.generation;
-        events.push(Event::CertificateImported(imported));
-    }
-    events.push(Event::RotationStarted {
+    Ok(vec![Event::RotationStarted {
         rotation: id,
         from,
-        to: target,
+        to,
         strategy,
         options,
-    });
-    Ok(events)
+    }])
 }
 
 pub(super) fn running(fleet: &Fleet, id: Option<RotationId>) -> Result<&Rotation, Refusal> {

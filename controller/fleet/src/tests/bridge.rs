@@ -98,66 +98,130 @@ fn a_certificate_that_was_never_served_is_not_bridged() {
 }
 
 #[test]
-fn an_old_certificate_comes_back_as_a_new_generation_with_its_anchor() {
+fn an_old_certificate_comes_back_under_its_own_number() {
     let (mut world, mut hosts) = World::at(Phase::Completed, Strategy::Overlap, 2);
-    let command = world.start_command(Strategy::Overlap, Generation(1), RotationOptions::default());
-    world.does(command);
-    assert_eq!(world.rotation().to, Generation(3));
-    let restored = world.fleet.certificate(Generation(3)).expect("it is kept");
-    assert_eq!(restored.anchor, AnchorNumber(1));
-    assert_eq!(restored.restored_from, Some(Generation(1)));
+    let back = |world: &mut World, to| {
+        let to = Generation(to);
+        let command = world.start_command(Strategy::Overlap, to, RotationOptions::default());
+        world.does(command)
+    };
+    assert!(matches!(
+        back(&mut world, 1)[..],
+        [Event::RotationStarted {
+            from: Generation(2),
+            to: Generation(1),
+            ..
+        }]
+    ));
     assert_eq!(shown(&world, &[1]), (1, true), "not before the swap");
     world.drive(&mut hosts, Phase::Preparing);
     assert_eq!(world.published(), (Mode::Verify, vec![1, 2]));
     world.drive(&mut hosts, Phase::Completed);
     assert_eq!(world.published(), (Mode::Verify, vec![1]));
-    assert_eq!(shown(&world, &[1]), (3, false));
+    assert_eq!(shown(&world, &[1]), (1, false));
+    assert_eq!(shown(&world, &[2]), (2, true));
+    // To and fro as often as one likes: there are two certificates.
+    for to in [2, 1, 2] {
+        back(&mut world, to);
+        world.drive(&mut hosts, Phase::Completed);
+        assert_eq!(shown(&world, &[1, 2]), (to, false));
+    }
+    assert_eq!(world.fleet.certificates().count(), 2);
     // A number is not used again.
-    assert_eq!(world.import("another"), Generation(4));
+    assert_eq!(world.import("another"), Generation(3));
     assert_eq!(
-        world.fleet.anchor(Generation(4)).map(|a| a.number),
+        world.fleet.anchor(Generation(3)).map(|a| a.number),
         Some(AnchorNumber(3))
     );
+}
+
+#[test]
+fn what_was_last_in_service_is_bridged_first_whatever_its_number() {
+    // Given three certificates that were put in service as 1, 2, 1, 3,
+    let (mut world, mut hosts) = World::at(Phase::Completed, Strategy::Overlap, 1);
+    let command = world.start_command(Strategy::Overlap, Generation(1), RotationOptions::default());
+    world.does(command);
+    world.drive(&mut hosts, Phase::Completed);
+    world.start(Strategy::Overlap);
+    world.drive(&mut hosts, Phase::Completed);
+    assert_eq!(world.serving(), 3);
+    // then a client that trusts both old ones is shown 1, also when the clock had gone back meanwhile.
+    assert_eq!(shown(&world, &[1, 2]), (1, true));
+    world.now -= DAY;
+    let command = world.start_command(Strategy::Overlap, Generation(2), RotationOptions::default());
+    world.does(command);
+    world.drive(&mut hosts, Phase::Completed);
+    assert_eq!(shown(&world, &[1, 3]), (3, true));
+}
+
+#[test]
+fn a_retired_certificate_comes_out_of_retirement_when_it_is_put_in_service() {
+    // Given a retired certificate,
+    let (mut world, mut hosts) = World::at(Phase::Completed, Strategy::Overlap, 2);
+    let retire = |generation| Command::RetireCertificate {
+        generation: Generation(generation),
+        force: false,
+    };
+    let retired = |world: &World| {
+        world
+            .fleet
+            .certificate(Generation(1))
+            .map(|one| one.retired)
+    };
+    world.does(retire(1));
+    let back = |world: &mut World| {
+        let command =
+            world.start_command(Strategy::Overlap, Generation(1), RotationOptions::default());
+        world.does(command);
+    };
+    // when a rotation to it is aborted, then it is still retired, and bridged to nobody;
+    back(&mut world);
+    world.drive(&mut hosts, Phase::Preparing);
+    assert_eq!(shown(&world, &[1]), (2, false));
+    assert!(matches!(
+        world.refuses(retire(1)),
+        Refusal::CertificateInUse(_)
+    ));
+    world.does(Command::Abort(None));
+    assert_eq!(retired(&world), Some(true));
+    // when it is served again, then it is no longer retired, cannot be retired, and is bridged afterwards.
+    for host in &mut hosts {
+        world.visit(host);
+    }
+    back(&mut world);
+    world.drive(&mut hosts, Phase::Completed);
+    assert_eq!(retired(&world), Some(false));
+    assert!(matches!(
+        world.refuses(retire(1)),
+        Refusal::CertificateInUse(_)
+    ));
+    world.start(Strategy::Overlap);
+    world.drive(&mut hosts, Phase::Completed);
+    assert_eq!(shown(&world, &[1]), (1, true));
+    assert_eq!(world.does(retire(1)).len(), 1);
+    assert_eq!(world.does(retire(1)), [], "said again");
 }
 
 #[test]
 fn an_import_that_is_repeated_makes_no_generation() {
     let (mut world, mut hosts) = World::at(Phase::Completed, Strategy::Overlap, 1);
     let certificate = world.certificate("third");
-    assert_eq!(
-        world
-            .does(Command::ImportCertificate(certificate.clone()))
-            .len(),
-        1
-    );
-    assert_eq!(
-        world.does(Command::ImportCertificate(certificate.clone())),
-        []
-    );
+    let import = |certificate: &Certificate| Command::ImportCertificate(certificate.clone());
+    assert_eq!(world.does(import(&certificate)).len(), 1);
+    assert_eq!(world.does(import(&certificate)), []);
     let command = world.start_command(Strategy::Overlap, Generation(3), RotationOptions::default());
     world.does(command);
     world.drive(&mut hosts, Phase::Completed);
-    assert_eq!(
-        world.does(Command::ImportCertificate(certificate)),
-        [],
-        "it is served"
-    );
-    // One that was served before is imported anew, under the same anchor.
-    let first = world
-        .fleet
-        .certificate(Generation(1))
-        .expect("kept")
-        .certificate
-        .clone();
-    assert_eq!(
-        world.does(Command::ImportCertificate(first.clone())).len(),
-        1
-    );
-    assert_eq!(world.does(Command::ImportCertificate(first)), []);
-    assert_eq!(
-        world.fleet.anchor(Generation(4)).map(|a| a.number),
-        Some(AnchorNumber(1))
-    );
+    assert_eq!(world.does(import(&certificate)), [], "it is served");
+    let first = world.fleet.certificate(Generation(1)).expect("kept");
+    let first = first.certificate.clone();
+    assert_eq!(world.does(import(&first)), [], "it was served");
+    world.does(Command::RetireCertificate {
+        generation: Generation(1),
+        force: false,
+    });
+    assert_eq!(world.does(import(&first)), [], "it is retired");
+    assert_eq!(world.fleet.certificates().count(), 3);
 }
 
 #[test]

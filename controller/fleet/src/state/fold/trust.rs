@@ -12,25 +12,23 @@ use crate::{
     event::{Imported, Publication, Purpose},
     gate,
     rotation::Phase,
-    state::{Fleet, Group, GroupTrust, KeptCertificate, Published, Template},
+    state::{Fleet, Group, GroupTrust, KeptCertificate, Published, Service, Template},
 };
 
 impl Fleet {
     pub(super) fn import(&mut self, imported: &Imported, now: Timestamp) {
-        let first = self.serving.is_none();
         self.certificates.insert(
             imported.generation,
             KeptCertificate {
                 certificate: imported.certificate.clone(),
                 anchor: imported.anchor,
-                restored_from: imported.restored_from,
                 imported_at: now,
-                was_served: first,
+                in_service: None,
                 retired: false,
             },
         );
-        if first {
-            self.serving = Some(imported.generation);
+        if self.serving.is_none() {
+            self.serve(imported.generation, now);
         }
     }
 
@@ -92,9 +90,9 @@ impl Fleet {
             Phase::Swapping => {
                 rotation.expected = connected;
                 rotation.swapped = false;
-                self.serve(to);
+                self.serve(to, now);
             }
-            Phase::RolledBack => self.serve(from),
+            Phase::RolledBack => self.serve(from, now),
             Phase::Planned
             | Phase::PausingReplication
             | Phase::Preparing
@@ -105,10 +103,20 @@ impl Fleet {
         }
     }
 
-    fn serve(&mut self, generation: Generation) {
+    /// Puts a certificate in service. One that was retired no longer is.
+    fn serve(&mut self, generation: Generation, now: Timestamp) {
         self.serving = Some(generation);
+        let last = self
+            .certificates
+            .values()
+            .filter_map(|held| held.in_service)
+            .max();
         if let Some(held) = self.certificates.get_mut(&generation) {
-            held.was_served = true;
+            held.in_service = Some(Service {
+                number: last.map_or(1, |last| last.number.saturating_add(1)),
+                since: now,
+            });
+            held.retired = false;
         }
     }
 
