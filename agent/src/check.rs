@@ -50,21 +50,47 @@ impl TryFrom<v1::Check> for Ask {
     }
 }
 
+/// How a handshake ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shaken {
+    /// The outcome.
+    pub outcome: HandshakeOutcome,
+    /// What failed, where there was no connection or the failure was not about the certificate. Empty otherwise.
+    pub failure: String,
+}
+
+impl Shaken {
+    const fn ended(outcome: HandshakeOutcome) -> Self {
+        Self {
+            outcome,
+            failure: String::new(),
+        }
+    }
+
+    fn failed(failure: String) -> Self {
+        Self {
+            outcome: HandshakeOutcome::Unreachable,
+            failure,
+        }
+    }
+}
+
 /// One handshake on a fresh connection, with this label. Sends nothing else. When it returns, the server has seen the end, or was given
 /// two seconds to.
-pub async fn handshake(address: &Address, tls: &Tls, label: &Label) -> HandshakeOutcome {
+pub async fn handshake(address: &Address, tls: &Tls, label: &Label) -> Shaken {
     match link::handshake(address, tls, &labelled(label)).await {
         Ok(stream) => {
             link::take_leave(stream).await;
-            HandshakeOutcome::Accepted
+            Shaken::ended(HandshakeOutcome::Accepted)
         }
         Err(LinkError::Rejected(rejected)) => {
             tracing::debug!(%label, %rejected, "refused the certificate");
-            HandshakeOutcome::Refused
+            Shaken::ended(HandshakeOutcome::Refused)
         }
         Err(error) => {
-            tracing::warn!(%label, %address, error = told(&error), "a check's handshake failed");
-            HandshakeOutcome::Unreachable
+            let failure = format!("{address}: {}", told(&error));
+            tracing::warn!(%label, failure, "a check's handshake failed");
+            Shaken::failed(failure)
         }
     }
 }
@@ -82,8 +108,8 @@ pub async fn answer(dir: &StateDir, address: &Address, ask: Ask) -> v1::CheckRep
                 ask.token,
                 held,
                 mode,
-                HandshakeOutcome::NotRun,
-                HandshakeOutcome::Unreachable,
+                Shaken::ended(HandshakeOutcome::NotRun),
+                Shaken::failed(told(&error)),
             )
         }
     }
@@ -112,19 +138,19 @@ impl Ready {
     async fn run(self, address: &Address, ask: Ask) -> v1::CheckReport {
         let probe = match ask.probe {
             Some(generation) => self.one(address, &Label::Probe(generation)).await,
-            None => HandshakeOutcome::NotRun,
+            None => Shaken::ended(HandshakeOutcome::NotRun),
         };
         let decoy = self.one(address, &Label::Decoy(ask.token)).await;
         report(ask.token, self.state.held(), self.mode, probe, decoy)
     }
 
-    async fn one(&self, address: &Address, label: &Label) -> HandshakeOutcome {
+    async fn one(&self, address: &Address, label: &Label) -> Shaken {
         let policy = Policy::Trust(self.state.snapshot());
         match Tls::client(policy, &self.state.identity, &self.key, Resume::Never) {
             Ok(tls) => handshake(address, &tls, label).await,
             Err(error) => {
                 tracing::error!(error = told(&error), "cannot check");
-                HandshakeOutcome::Unreachable
+                Shaken::failed(told(&error))
             }
         }
     }
@@ -134,15 +160,21 @@ fn report(
     token: CheckToken,
     held: Held,
     mode: ModeInForce,
-    probe: HandshakeOutcome,
-    decoy: HandshakeOutcome,
+    probe: Shaken,
+    decoy: Shaken,
 ) -> v1::CheckReport {
     v1::CheckReport {
         token: token.0.to_vec().into(),
         trust: Some(held.into()),
-        probe: v1::HandshakeOutcome::from(probe).into(),
-        decoy: v1::HandshakeOutcome::from(decoy).into(),
+        probe: v1::HandshakeOutcome::from(probe.outcome).into(),
+        decoy: v1::HandshakeOutcome::from(decoy.outcome).into(),
         mode: v1::VerificationMode::from(mode).into(),
+        // What failed first is what to mend first.
+        failure: if probe.failure.is_empty() {
+            decoy.failure
+        } else {
+            probe.failure
+        },
     }
 }
 

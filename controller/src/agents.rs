@@ -41,6 +41,7 @@ use crate::{
     peer::{Identity, Peer},
     scep::Scep,
     sessions::Sessions,
+    sights::Sights,
 };
 
 /// The agent protocol's server.
@@ -53,6 +54,8 @@ pub struct Agents {
     pub checks: Arc<Checks>,
     /// Open sessions.
     pub sessions: Arc<Sessions>,
+    /// What tells why clients are missing.
+    pub sights: Arc<Sights>,
     /// SCEP.
     pub scep: Arc<Scep>,
     /// How long identities are valid.

@@ -10,7 +10,10 @@ use std::{
 };
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
-use convoy_fleet::client::{ClientNumber, Suspicion};
+use convoy_fleet::{
+    client::{ClientNumber, Suspicion},
+    reason::Obstacle,
+};
 use convoy_shared::{
     ack::{HandshakeOutcome, Held},
     id::Generation,
@@ -73,7 +76,7 @@ impl Wanted {
 }
 
 /// What the controller saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Sights {
     probe_completed: bool,
     decoy: Option<DecoySight>,
@@ -105,7 +108,7 @@ pub enum DecoySight {
 }
 
 /// What the client says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The document in force.
     pub held: Held,
@@ -115,17 +118,19 @@ pub struct Report {
     pub decoy: HandshakeOutcome,
     /// The mode in force.
     pub mode: ModeInForce,
+    /// What failed, where it could not make a handshake.
+    pub failure: String,
 }
 
 /// What a check has shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Something is still to come: the report, or the sight of what it says.
     Pending,
     /// Both sides saw what was asked for.
     Shown,
-    /// Nothing can be said; ask again later.
-    Inconclusive(&'static str),
+    /// Nothing was shown, because of this; ask again later.
+    Inconclusive(Obstacle),
     /// The client was caught.
     Caught(Suspicion),
 }
@@ -234,11 +239,12 @@ impl OpenCheck {
     /// What has been shown so far. `over`: nothing more is to come.
     #[must_use]
     pub fn verdict(&self, over: bool) -> Verdict {
-        let sights = *self
+        let sights = self
             .check
             .sights
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         judge(
             self.check.client,
             self.check.held,
@@ -266,13 +272,13 @@ fn judge(client: ClientNumber, held: Held, wanted: Wanted, sights: Sights, over:
     }
     let Some(report) = sights.report else {
         return if over {
-            Verdict::Inconclusive("the client did not report")
+            Verdict::Inconclusive(Obstacle::NoReport)
         } else {
             Verdict::Pending
         };
     };
     if report.held != held {
-        return Verdict::Inconclusive("another trust document was in force");
+        return Verdict::Inconclusive(Obstacle::OtherDocument);
     }
     let ordered = if wanted == Wanted::Relaxation {
         ModeInForce::Off
@@ -280,7 +286,7 @@ fn judge(client: ClientNumber, held: Held, wanted: Wanted, sights: Sights, over:
         ModeInForce::Verify
     };
     if report.mode != ordered {
-        return Verdict::Inconclusive("another mode was in force");
+        return Verdict::Inconclusive(Obstacle::OtherMode(report.mode));
     }
     // What is reported must have been seen; it may be seen a moment later.
     let unseen = || {
@@ -298,20 +304,20 @@ fn judge(client: ClientNumber, held: Held, wanted: Wanted, sights: Sights, over:
                 return Verdict::Caught(Suspicion::ContradictsSight);
             }
             HandshakeOutcome::Refused => {
-                return Verdict::Inconclusive("the client refuses the new certificate");
+                return Verdict::Inconclusive(Obstacle::RefusesCertificate);
             }
             HandshakeOutcome::NotRun | HandshakeOutcome::Unreachable => {
-                return Verdict::Inconclusive("the client could not probe");
+                return Verdict::Inconclusive(Obstacle::CannotProbe(report.failure));
             }
         }
     }
     match (wanted, report.decoy, sights.decoy) {
         (_, HandshakeOutcome::NotRun | HandshakeOutcome::Unreachable, _) => {
-            Verdict::Inconclusive("the client could not reach the decoy")
+            Verdict::Inconclusive(Obstacle::CannotProbe(report.failure))
         }
-        (_, _, Some(DecoySight::Broken)) => {
-            Verdict::Inconclusive("the decoy's handshake ended without a word")
-        }
+        (_, _, Some(DecoySight::Broken)) => Verdict::Inconclusive(Obstacle::CannotProbe(
+            "the decoy's handshake broke off".to_owned(),
+        )),
         (_, _, None) => unseen(),
         (Wanted::Relaxation, HandshakeOutcome::Accepted, Some(DecoySight::Completed(Some(by))))
             if by == client =>
@@ -319,7 +325,7 @@ fn judge(client: ClientNumber, held: Held, wanted: Wanted, sights: Sights, over:
             Verdict::Shown
         }
         (Wanted::Relaxation, HandshakeOutcome::Refused, Some(DecoySight::Refused)) => {
-            Verdict::Inconclusive("the client still verifies")
+            Verdict::Inconclusive(Obstacle::OtherMode(ModeInForce::Verify))
         }
         // Anyone may have sent the alert, before the client's own handshake ended.
         (Wanted::Relaxation, HandshakeOutcome::Accepted, Some(DecoySight::Refused)) => unseen(),

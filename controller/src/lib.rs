@@ -21,6 +21,7 @@ pub mod scep;
 pub mod seen;
 pub mod serve;
 pub mod sessions;
+pub mod sights;
 pub mod swap;
 pub mod tls;
 

@@ -237,6 +237,7 @@ impl Listener {
             .and_then(|chain| chain.first())
             .and_then(|certificate| identify(&self.keeper.read(), certificate, clock::now()));
         let peer = Peer {
+            address: stream.get_ref().0.peer_addr()?.ip(),
             identity,
             exporter,
             served: choice.generation,

@@ -1,5 +1,7 @@
 //! Who is at the other end of a TLS connection: facts of its handshake, carried with each of its requests. Nothing a message says belongs here.
 
+use std::net::IpAddr;
+
 use convoy_fleet::{
     client::{ClientNumber, ClientState},
     event::Actor,
@@ -16,6 +18,8 @@ use rustls_pki_types::CertificateDer;
 /// The peer of a connection on the agents' port.
 #[derive(Clone, Debug)]
 pub struct Peer {
+    /// Where it connects from.
+    pub address: IpAddr,
     /// The client that its certificate names and whose key it holds, if it showed one.
     pub identity: Option<Identity>,
     /// The channel's exporter (RFC 9266).

@@ -37,6 +37,7 @@ use crate::{
     scep::{self, Counts, Scep, authority::Authorities, crl, device::Devices},
     seen,
     sessions::Sessions,
+    sights::Sights,
     swap,
     tls::TlsConfigs,
 };
@@ -109,6 +110,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     swap::load_served(&keeper, &configs)?;
     let checks = Arc::new(Checks::default());
     let sessions = Arc::new(Sessions::default());
+    let sights = Arc::new(Sights::default());
 
     let agents_socket = bind(args.agents_addr, "--agents-addr").await?;
     let api_socket = bind(args.api_addr, "--api-addr").await?;
@@ -148,6 +150,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         keys: Arc::clone(&keys),
         checks: Arc::clone(&checks),
         sessions: Arc::clone(&sessions),
+        sights: Arc::clone(&sights),
         scep: Arc::clone(&scep),
         identity_validity: args.identity_validity,
         renewed: Mutex::default(),
@@ -159,6 +162,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         keys,
         folder: Arc::clone(&folder),
         sessions: Arc::clone(&sessions),
+        sights,
         scep: Arc::clone(&scep),
         agents_port: agents_at.port(),
     };

@@ -102,11 +102,24 @@ pub fn read_trust_ack(wire: v1::TrustAck) -> Result<(Held, AckOutcome), BadDocum
     let outcome = match wire.outcome() {
         v1::AckOutcome::Received => AckOutcome::Received,
         v1::AckOutcome::Applied => AckOutcome::Applied,
-        v1::AckOutcome::Refused => AckOutcome::Refused(wire.reason.chars().take(500).collect()),
+        v1::AckOutcome::Refused => AckOutcome::Refused(words_of_peer(&wire.reason)),
         v1::AckOutcome::Unspecified => return Err(BadDocument::Missing("outcome")),
     };
     Ok((read_held(wire.trust)?, outcome))
 }
+
+/// What a peer says for people: one line, and not too long.
+#[must_use]
+pub fn words_of_peer(words: &str) -> String {
+    words
+        .chars()
+        .filter(|char| !char.is_control())
+        .take(MOST_WORDS)
+        .collect()
+}
+
+/// The longest that a peer may say for people, in characters.
+const MOST_WORDS: usize = 500;
 
 /// Reads a check's token.
 ///

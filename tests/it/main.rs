@@ -24,6 +24,7 @@ mod noise;
 mod operators;
 mod ports;
 mod puppet;
+mod reasons;
 mod road;
 mod roster;
 mod rotation;

@@ -405,6 +405,12 @@ fn two_live_copies_of_a_client_are_noticed_and_neither_counts() {
             .is_some_and(|why| why.contains("copies")),
         "{status}"
     );
+    let reason = &status["missing"][0]["reason"];
+    assert_eq!(reason["code"], "duplicated", "{status}");
+    assert_eq!(
+        reason["text"],
+        "two live copies of it alternate; they connect from 127.0.0.1 and 127.0.0.1"
+    );
     // one alone, without a word from an operator, does not count either;
     fleet.kill("copy");
     fleet.kill("two");

@@ -110,6 +110,7 @@ impl Puppet {
     /// One handshake with this label on a fresh connection.
     pub(crate) fn shake(&self, tls: &Tls, label: &Label) -> HandshakeOutcome {
         self.block_on(check::handshake(&self.state.addresses[0], tls, label))
+            .outcome
     }
 
     /// Opens a session as the agent would.
@@ -207,6 +208,7 @@ impl Puppet {
             probe: v1::HandshakeOutcome::from(probe).into(),
             decoy: v1::HandshakeOutcome::from(decoy).into(),
             mode: v1::VerificationMode::from(self.mode()).into(),
+            failure: String::new(),
         })
     }
 

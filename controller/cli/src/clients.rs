@@ -34,6 +34,25 @@ struct Client {
     suspicion: String,
     at_risk: bool,
     served_generation: u64,
+    missing_reason: Option<Reason>,
+}
+
+/// Why a client is missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Reason {
+    pub(crate) code: Known<v1::ReasonCode>,
+    pub(crate) text: String,
+}
+
+impl TryFrom<v1::Reason> for Reason {
+    type Error = Unreadable;
+
+    fn try_from(wire: v1::Reason) -> Result<Self, Unreadable> {
+        Ok(Self {
+            code: Known::read(wire.code)?,
+            text: wire.text,
+        })
+    }
 }
 
 impl TryFrom<v1::Client> for Client {
@@ -57,6 +76,7 @@ impl TryFrom<v1::Client> for Client {
             suspicion: wire.suspicion,
             at_risk: wire.at_risk,
             served_generation: wire.served_generation,
+            missing_reason: wire.missing_reason.map(Reason::try_from).transpose()?,
         })
     }
 }
@@ -289,6 +309,9 @@ fn shown(client: &Client, now: Timestamp) -> String {
             words::instant(client.identity_expires_at),
         ),
     ];
+    if let Some(reason) = &client.missing_reason {
+        facts.push(("Missing", format!("{}: {}", reason.code, reason.text)));
+    }
     if !client.suspicion.is_empty() {
         facts.push(("Suspicion", client.suspicion.clone()));
     }
@@ -360,6 +383,10 @@ mod tests {
             suspicion: String::new(),
             at_risk: true,
             served_generation: 0,
+            missing_reason: Some(v1::Reason {
+                code: 1,
+                text: "off or out of reach since 2026-08-01T10:00:00Z".to_owned(),
+            }),
         })
         .unwrap()
     }
@@ -383,6 +410,10 @@ pc-1  default  active, at risk  3         proved    verify  3 h ago             
         let text = shown(&client(), now());
         assert!(text.contains("Served generation  -\n"), "{text}");
         assert!(text.contains("\nIdentity expires   -\n"), "{text}");
+        assert!(
+            text.contains("\nMissing            off: off or out of reach since 2026"),
+            "{text}"
+        );
         assert!(text.ends_with("the bridge serves it"), "{text}");
     }
 
@@ -404,7 +435,8 @@ pc-1  default  active, at risk  3         proved    verify  3 h ago             
             "{\"id\":\"8c5a3f52-0000-4000-8000-000000000001\",\"name\":\"pc-1\",\"group\":\"default\",\"state\":\"active\",\
              \"joined_at\":\"2026-08-01T10:00:00Z\",\"last_seen\":\"2026-08-01T10:00:00Z\",\"connected\":false,\
              \"trust_revision\":3,\"verification_mode\":\"verify\",\"evidence\":\"proved\",\"agent_version\":\"0.1.0\",\
-             \"anchors\":[1,2],\"identity_expires_at\":null,\"suspicion\":\"\",\"at_risk\":true,\"served_generation\":0}"
+             \"anchors\":[1,2],\"identity_expires_at\":null,\"suspicion\":\"\",\"at_risk\":true,\"served_generation\":0,\
+             \"missing_reason\":{\"code\":\"off\",\"text\":\"off or out of reach since 2026-08-01T10:00:00Z\"}}"
         );
     }
 }

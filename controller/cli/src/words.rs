@@ -3,7 +3,8 @@
 use std::fmt;
 
 use convoy_proto::v1::{
-    CertificateState, ClientState, Evidence, Phase, StepState, Strategy, VerificationMode,
+    CertificateState, ClientState, Evidence, Phase, ReasonCode, StepState, Strategy,
+    VerificationMode,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
@@ -126,6 +127,29 @@ impl Spelled for ClientState {
             Self::Duplicated => Some("duplicated"),
             Self::Decommissioned => Some("decommissioned"),
             Self::CutOff => Some("cut off"),
+        }
+    }
+}
+
+impl Spelled for ReasonCode {
+    const WHAT: &'static str = "reason";
+
+    fn spelling(self) -> Option<&'static str> {
+        match self {
+            Self::Unspecified => None,
+            Self::Off => Some("off"),
+            Self::Silent => Some("silent"),
+            Self::RefusesDocument => Some("refuses-document"),
+            Self::RefusesCertificate => Some("refuses-certificate"),
+            Self::CannotProbe => Some("cannot-probe"),
+            Self::AcceptsDecoy => Some("accepts-decoy"),
+            Self::OtherMode => Some("other-mode"),
+            Self::OtherDocument => Some("other-document"),
+            Self::Duplicated => Some("duplicated"),
+            Self::Suspect => Some("suspect"),
+            Self::OnOldCertificate => Some("on-old-certificate"),
+            Self::IdentityExpired => Some("identity-expired"),
+            Self::CutOff => Some("cut-off"),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod enrolment;
 pub mod event;
 pub mod gate;
 pub mod issuance;
+pub mod reason;
 pub mod refusal;
 pub mod rotation;
 pub mod standing;

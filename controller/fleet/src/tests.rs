@@ -12,6 +12,7 @@ mod hosts;
 mod invariants;
 mod issuance;
 mod phases;
+mod reasons;
 mod refusals;
 mod requests;
 mod restart;

@@ -6,7 +6,7 @@ mod scep;
 
 use std::{sync::Arc, time::Duration};
 
-use convoy_fleet::statement::Statement;
+use convoy_fleet::{reason::Obstacle, statement::Statement};
 use convoy_proto::{
     agent::read_trust_ack,
     v1::{self, SessionRequest, SessionResponse, session_request, session_response},
@@ -143,6 +143,13 @@ impl Talk {
         inbound: &mut Streaming<SessionRequest>,
     ) -> Result<(), End> {
         self.welcome(&hello).await?;
+        self.agents.sights.connected(
+            self.identity.client,
+            hello.instance,
+            self.peer.address,
+            None,
+            clock::now(),
+        );
         self.state(Statement::Connected {
             incarnation: hello.incarnation,
             instance: hello.instance,
@@ -268,6 +275,7 @@ impl Talk {
                     }
                     AckOutcome::Refused(reason) => {
                         tracing::warn!(client = %self.identity.id, revision = %held.revision, reason, "client refuses a trust document");
+                        self.hindered(Obstacle::RefusesDocument(reason));
                         Ok(())
                     }
                 }
@@ -343,6 +351,14 @@ impl Talk {
             .await?;
         self.sent = Some(held);
         Ok(())
+    }
+
+    /// The client cannot show what it was last asked for: an operator will want to know why.
+    fn hindered(&self, obstacle: Obstacle) {
+        let document = self.sent.unwrap_or(self.held);
+        self.agents
+            .sights
+            .hindered(self.identity.client, document, obstacle);
     }
 
     async fn state(&self, statement: Statement) -> Result<(), End> {

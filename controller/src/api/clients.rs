@@ -28,8 +28,8 @@ impl ClientService for Api {
     ) -> Result<Response<ListClientsResponse>, Status> {
         actor(&request)?;
         let asked = request.into_inner();
-        let fleet = self.keeper.read();
         let now = clock::now();
+        let fleet = self.keeper.read();
         let group = match asked.group.as_str() {
             "" => None,
             name => {
@@ -40,6 +40,7 @@ impl ClientService for Api {
                 Some(name)
             }
         };
+        let waited_for = view::waited_for(&fleet, now);
         let all = fleet
             .clients()
             .filter(|(_, client)| {
@@ -51,9 +52,7 @@ impl ClientService for Api {
             all,
             asked.page_size,
             &asked.page_token,
-            |(number, client)| {
-                view::client(&fleet, number, client, self.sessions.contains(number), now)
-            },
+            |(number, client)| view::client(&fleet, number, client, self.seen(), &waited_for, now),
         )?;
         Ok(Response::new(ListClientsResponse {
             clients,
@@ -104,6 +103,7 @@ impl ClientService for Api {
 
 impl Api {
     fn client(&self, number: ClientNumber) -> Result<Client, Status> {
+        let now = clock::now();
         let fleet = self.keeper.read();
         let client = fleet
             .client(number)
@@ -112,8 +112,9 @@ impl Api {
             &fleet,
             number,
             client,
-            self.sessions.contains(number),
-            clock::now(),
+            self.seen(),
+            &view::waited_for(&fleet, now),
+            now,
         ))
     }
 }

@@ -4,6 +4,7 @@ mod certificates;
 mod clients;
 mod groups;
 mod page;
+mod reason;
 mod rotations;
 mod scep;
 mod scep_authority;
@@ -38,7 +39,7 @@ use tonic::{Request, Status, service::Routes};
 
 use crate::{
     folder::Folder, keeper::Keeper, keys::FleetKeys, peer::LocalPeer, scep::Scep,
-    sessions::Sessions,
+    sessions::Sessions, sights::Sights,
 };
 
 /// What the services share.
@@ -52,6 +53,8 @@ pub struct Api {
     pub folder: Arc<Folder>,
     /// Who is connected just now.
     pub sessions: Arc<Sessions>,
+    /// What tells why clients are missing.
+    pub sights: Arc<Sights>,
     /// SCEP.
     pub scep: Arc<Scep>,
     /// The port in the addresses of join tokens.

@@ -94,7 +94,7 @@ impl RotationService for Api {
             .map(|(number, rotation)| (key(u64::MAX - number), rotation));
         let (rotations, next_page_token) =
             page(all, asked.page_size, &asked.page_token, |rotation| {
-                let mut seen = view::rotation(&fleet, rotation, &self.sessions, now);
+                let mut seen = view::rotation(&fleet, rotation, self.seen(), now);
                 seen.missing.clear();
                 seen
             })?;
@@ -252,7 +252,7 @@ impl Api {
     fn rotation(&self, id: Option<RotationId>) -> Result<Rotation, Status> {
         let fleet = self.keeper.read();
         let found = find(&fleet, id).map_err(|refusal| status::refused(&refusal))?;
-        Ok(view::rotation(&fleet, found, &self.sessions, clock::now()))
+        Ok(view::rotation(&fleet, found, self.seen(), clock::now()))
     }
 
     async fn watch(

@@ -20,7 +20,7 @@ use convoy_shared::{
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
 
-use crate::sessions::Sessions;
+use super::reason::{Seen, waiting, write_reason};
 
 /// The most clients that are named in a list of missing ones.
 const NAMED: usize = 1000;
@@ -47,14 +47,26 @@ pub(super) fn group(name: &GroupName, group: &Group, members: &RoaringBitmap) ->
     }
 }
 
+/// Whom the rotation that runs waits for just now.
+pub(super) fn waited_for(fleet: &Fleet, now: Timestamp) -> RoaringBitmap {
+    fleet.running().map_or_else(RoaringBitmap::new, |rotation| {
+        gate::missing(fleet, rotation, now)
+    })
+}
+
 pub(super) fn client(
     fleet: &Fleet,
     number: ClientNumber,
     client: &Client,
-    connected: bool,
+    seen: Seen<'_>,
+    waited_for: &RoaringBitmap,
     now: Timestamp,
 ) -> v1::Client {
     let standing = fleet.standing(client, now);
+    let missing_reason = fleet
+        .running()
+        .filter(|_| waited_for.contains(number))
+        .and_then(|rotation| seen.reason(fleet, rotation, number, now));
     let revision = client
         .stated
         .and_then(|stated| stated.revision)
@@ -77,7 +89,7 @@ pub(super) fn client(
         .into(),
         joined_at: Some(timestamp(client.joined_at)),
         last_seen: Some(timestamp(client.last_seen)),
-        connected,
+        connected: seen.sessions.contains(number),
         trust_revision: revision.0,
         verification_mode: client
             .stated
@@ -98,6 +110,7 @@ pub(super) fn client(
             .unwrap_or_default(),
         at_risk: standing == Standing::AtRisk,
         served_generation: client.stated.map_or(0, |stated| stated.served.0),
+        missing_reason: missing_reason.as_ref().map(write_reason),
     }
 }
 
@@ -157,7 +170,7 @@ pub(super) fn pem(chain: &[Vec<u8>]) -> String {
 pub(super) fn rotation(
     fleet: &Fleet,
     rotation: &Rotation,
-    sessions: &Sessions,
+    seen: Seen<'_>,
     now: Timestamp,
 ) -> v1::Rotation {
     let roster = fleet.roster();
@@ -187,7 +200,7 @@ pub(super) fn rotation(
         missing: missing
             .iter()
             .take(NAMED)
-            .filter_map(|number| missing_client(fleet, rotation, number, sessions))
+            .filter_map(|number| missing_client(fleet, rotation, number, seen, now))
             .collect(),
         missing_count: count(missing.len()),
         waivers: rotation
@@ -251,7 +264,7 @@ pub(super) fn rotation(
                 }
             })
             .collect(),
-        advice: advice(fleet, rotation, missing.len()),
+        advice: advice(fleet, rotation, &missing, seen, now),
     }
 }
 
@@ -259,16 +272,19 @@ fn missing_client(
     fleet: &Fleet,
     rotation: &Rotation,
     number: ClientNumber,
-    sessions: &Sessions,
+    seen: Seen<'_>,
+    now: Timestamp,
 ) -> Option<v1::MissingClient> {
     let client = fleet.client(number)?;
+    let reason = seen.reason(fleet, rotation, number, now)?;
     Some(v1::MissingClient {
         id: client.id.to_string(),
         name: client.name.clone(),
         group: client.group.to_string(),
         last_seen: Some(timestamp(client.last_seen)),
-        connected: sessions.contains(number),
+        connected: seen.sessions.contains(number),
         evidence: write_evidence(rotation.evidence(number)).into(),
+        reason: Some(write_reason(&reason)),
     })
 }
 
@@ -394,18 +410,24 @@ fn last_before_end(rotation: &Rotation) -> Option<Phase> {
     rotation.passed.iter().rev().nth(1).copied()
 }
 
-fn advice(fleet: &Fleet, rotation: &Rotation, missing: u64) -> String {
-    let waiting = || {
-        format!(
-            "Waiting for {missing} of {} clients. Switch on those that are off; for one that will not come back in time: `convoy rotation waive CLIENT --reason … --until …`; for one that is gone for good: `convoy clients decommission CLIENT`.",
-            fleet.roster().len()
-        )
-    };
+fn advice(
+    fleet: &Fleet,
+    rotation: &Rotation,
+    waited_for: &RoaringBitmap,
+    seen: Seen<'_>,
+    now: Timestamp,
+) -> String {
+    let missing = waited_for.len();
     if rotation.paused && !rotation.phase.is_terminal() {
         return "Paused: no phase begins until `convoy rotation resume`.".to_owned();
     }
     match rotation.phase {
-        Phase::Preparing | Phase::Enforcing if missing > 0 => waiting(),
+        Phase::Preparing | Phase::Enforcing if missing > 0 => {
+            let reasons = waited_for
+                .iter()
+                .filter_map(|number| seen.reason(fleet, rotation, number, now));
+            waiting(missing, fleet.roster().len(), reasons)
+        }
         Phase::Swapping if missing > 0 => format!(
             "Waiting for {missing} clients to come back on the new certificate; the old one is put back if more than {} stay away for {:#}, or by `convoy rotation rollback`.",
             rotation.max_missing(),

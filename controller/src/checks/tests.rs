@@ -1,5 +1,7 @@
 //! What a check shows, case by case.
 
+use std::borrow::Borrow;
+
 use convoy_shared::id::{Digest, Revision};
 
 use super::*;
@@ -20,6 +22,7 @@ fn report(probe: HandshakeOutcome, decoy: HandshakeOutcome) -> Report {
         probe,
         decoy,
         mode: ModeInForce::Verify,
+        failure: String::new(),
     }
 }
 
@@ -35,13 +38,13 @@ fn verdict(
     wanted: Wanted,
     probe_completed: bool,
     decoy: impl IntoIterator<Item = DecoySight>,
-    report: Option<Report>,
+    report: impl Borrow<Option<Report>>,
     over: bool,
 ) -> Verdict {
     let mut sights = Sights {
         probe_completed,
         decoy: None,
-        report,
+        report: report.borrow().clone(),
     };
     for sight in decoy {
         sights.saw_decoy(CLIENT, sight);
@@ -56,12 +59,12 @@ use HandshakeOutcome::{Accepted, NotRun, Refused, Unreachable};
 fn a_proof_needs_both_sides() {
     let honest = Some(report(Accepted, Refused));
     assert_eq!(
-        verdict(PROOF, true, Some(SeenRefused), honest, false),
+        verdict(PROOF, true, Some(SeenRefused), &honest, false),
         Verdict::Shown
     );
-    assert_eq!(verdict(PROOF, true, None, honest, false), Verdict::Pending);
+    assert_eq!(verdict(PROOF, true, None, &honest, false), Verdict::Pending);
     assert_eq!(
-        verdict(PROOF, false, Some(SeenRefused), honest, false),
+        verdict(PROOF, false, Some(SeenRefused), &honest, false),
         Verdict::Pending
     );
     assert_eq!(
@@ -79,7 +82,7 @@ fn a_report_of_what_nobody_saw_is_a_lie() {
     let honest = Some(report(Accepted, Refused));
     for (probe, decoy) in [(false, Some(SeenRefused)), (true, None), (false, None)] {
         assert_eq!(
-            verdict(PROOF, probe, decoy, honest, true),
+            verdict(PROOF, probe, decoy, &honest, true),
             Verdict::Caught(Suspicion::ContradictsSight)
         );
     }
@@ -104,11 +107,11 @@ fn somebody_else_who_has_the_token_from_the_wire_can_neither_frame_nor_vouch() {
     let honest = Some(report(Accepted, Refused));
     for other in [Completed(Some(8)), Completed(None)] {
         assert_eq!(
-            verdict(PROOF, true, [other], honest, false),
+            verdict(PROOF, true, [other], &honest, false),
             Verdict::Pending
         );
         for sights in [[other, SeenRefused], [SeenRefused, other]] {
-            assert_eq!(verdict(PROOF, true, sights, honest, true), Verdict::Shown);
+            assert_eq!(verdict(PROOF, true, sights, &honest, true), Verdict::Shown);
         }
     }
     let relaxed = Some(report_off(Accepted));
@@ -116,17 +119,17 @@ fn somebody_else_who_has_the_token_from_the_wire_can_neither_frame_nor_vouch() {
     for other in [SeenRefused, Broken, Completed(None)] {
         for sights in [[other, own], [own, other]] {
             assert_eq!(
-                verdict(Wanted::Relaxation, false, sights, relaxed, true),
+                verdict(Wanted::Relaxation, false, sights, &relaxed, true),
                 Verdict::Shown
             );
         }
     }
     assert_eq!(
-        verdict(PROOF, true, [Broken, SeenRefused], honest, true),
+        verdict(PROOF, true, [Broken, SeenRefused], &honest, true),
         Verdict::Shown
     );
     assert_eq!(
-        verdict(Wanted::Relaxation, false, [SeenRefused], relaxed, false),
+        verdict(Wanted::Relaxation, false, [SeenRefused], &relaxed, false),
         Verdict::Pending
     );
 }

@@ -5,7 +5,7 @@ use convoy_proto::v1::{self, Phase};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{answers, failure::Unreadable, words::Known};
+use crate::{answers, clients::Reason, failure::Unreadable, words::Known};
 
 /// A rotation and what its clients have shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,6 +49,7 @@ pub(super) struct Missing {
     pub(super) last_seen: Option<Timestamp>,
     pub(super) connected: bool,
     pub(super) evidence: Known<v1::Evidence>,
+    pub(super) reason: Reason,
 }
 
 /// A client that is not waited for.
@@ -164,6 +165,7 @@ impl TryFrom<v1::MissingClient> for Missing {
             last_seen: answers::instant(wire.last_seen, "last_seen")?,
             connected: wire.connected,
             evidence: Known::read(wire.evidence)?,
+            reason: answers::required(wire.reason, "reason")?.try_into()?,
         })
     }
 }
@@ -259,6 +261,10 @@ pub(crate) mod examples {
                 last_seen: at(START),
                 connected: false,
                 evidence: 2,
+                reason: Some(v1::Reason {
+                    code: 1,
+                    text: "off or out of reach since 2026-08-01T10:00:00Z".to_owned(),
+                }),
             }],
             missing_count: 1,
             waivers: vec![v1::Waiver {

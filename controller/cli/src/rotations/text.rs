@@ -1,6 +1,6 @@
 //! A rotation as people look at it for a week: text only. The clock is an argument, and nothing is printed here.
 
-use convoy_proto::v1::{Phase, StepState};
+use convoy_proto::v1::{Phase, ReasonCode, StepState};
 use jiff::Timestamp;
 
 use super::rotation::{GroupProgress, Missing, Rotation, Step};
@@ -178,9 +178,15 @@ fn missing(rotation: &Rotation, now: Timestamp, named: usize) -> String {
                     "none" => "nothing yet".to_owned(),
                     evidence => evidence.to_owned(),
                 },
-                match client.connected {
-                    true => "connected".to_owned(),
-                    false => format!("last seen {}", words::seen(false, client.last_seen, now)),
+                match client.reason.code.value() {
+                    // Better than the reason's own words: how long ago.
+                    ReasonCode::Off => {
+                        format!(
+                            "off: last seen {}",
+                            words::seen(false, client.last_seen, now)
+                        )
+                    }
+                    _ => client.reason.text.clone(),
                 },
             ]
         })));
@@ -272,7 +278,7 @@ Started    2026-08-01 10:00:00 UTC (3 h ago)
 Next: Look at pc-2: it does not verify the controller's certificate.
 
 Waiting for 1 client
-  pc-2  default  applied  last seen 3 h ago
+  pc-2  default  applied  off: last seen 3 h ago
 
 Not waited for
   pc-3  until 2026-08-08 10:00:00 UTC (in 6 days)  on holiday  by root

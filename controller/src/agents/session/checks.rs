@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use convoy_fleet::statement::Statement;
 use convoy_proto::{
-    agent::{read_check_token, read_held},
+    agent::{read_check_token, read_held, words_of_peer},
     v1::{self, session_response},
 };
 use convoy_shared::{
@@ -80,6 +80,7 @@ impl Talk {
             decoy: outcome(report.decoy(), "decoy")?,
             mode: ModeInForce::try_from(report.mode())
                 .map_err(|bad| status::invalid("mode", &bad))?,
+            failure: words_of_peer(&report.failure),
         };
         // A report of a check that is over is stale, and says nothing.
         if let Some(running) = &mut self.check
@@ -111,6 +112,7 @@ impl Talk {
             Verdict::Shown => {
                 self.again = AGAIN;
                 self.not_before = None;
+                self.agents.sights.unhindered(self.identity.client);
                 self.state(match wanted {
                     Wanted::Proof(generation) => Statement::Proved(held, generation),
                     Wanted::Refusal => Statement::Confirmed(held, self.peer.served),
@@ -119,7 +121,8 @@ impl Talk {
                 .await
             }
             Verdict::Inconclusive(why) => {
-                tracing::info!(%client, why, "a check showed nothing; it is repeated");
+                tracing::info!(%client, %why, "a check showed nothing; it is repeated");
+                self.hindered(why);
                 self.later();
                 Ok(())
             }

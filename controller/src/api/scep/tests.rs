@@ -97,6 +97,7 @@ impl Bench {
             devices: Devices::default(),
         });
         let api = Api {
+            sights: Arc::default(),
             keeper,
             keys,
             folder,
@@ -147,6 +148,7 @@ impl Bench {
             decommissioned: false,
         };
         let peer = Peer {
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
             identity: Some(identity),
             exporter: [0; 32],
             served: Generation(1),
