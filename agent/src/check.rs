@@ -1,6 +1,8 @@
 //! Handshakes that show what this client accepts: probe and decoy for the controller, and the production certificate for people. No session
 //! is held here, and nothing is stored.
 
+use std::net::SocketAddr;
+
 use convoy_proto::{
     agent::{read_check_token, read_held},
     documents::BadDocument,
@@ -19,7 +21,7 @@ use crate::{
     disk::StateDir,
     greet::{GreetError, greet},
     key::{IdentityKey, KeyError},
-    link::{self, Link, LinkError, told, told_all},
+    link::{self, Link, LinkError, road, told, told_all},
     state::{State, StateError},
     tls::{Resume, Tls, TlsError, labelled, unlabelled},
     verifier::Policy,
@@ -75,10 +77,15 @@ impl Shaken {
     }
 }
 
-/// One handshake on a fresh connection, with this label. Sends nothing else. When it returns, the server has seen the end, or was given
-/// two seconds to.
-pub async fn handshake(address: &Address, tls: &Tls, label: &Label) -> Shaken {
-    match link::handshake(address, tls, &labelled(label)).await {
+/// One handshake on a fresh connection, with this label, over the IP address that `works` first. Sends nothing else. When it returns, the server has
+/// seen the end, or was given two seconds to.
+pub async fn handshake(
+    address: &Address,
+    works: Option<SocketAddr>,
+    tls: &Tls,
+    label: &Label,
+) -> Shaken {
+    match link::handshake(address, works, tls, &labelled(label)).await {
         Ok(stream) => {
             link::take_leave(stream).await;
             Shaken::ended(HandshakeOutcome::Accepted)
@@ -96,9 +103,14 @@ pub async fn handshake(address: &Address, tls: &Tls, label: &Label) -> Shaken {
 }
 
 /// Does a check from what is on disk now, and says how it went.
-pub async fn answer(dir: &StateDir, address: &Address, ask: Ask) -> v1::CheckReport {
+pub async fn answer(
+    dir: &StateDir,
+    address: &Address,
+    works: Option<SocketAddr>,
+    ask: Ask,
+) -> v1::CheckReport {
     match prepare(dir, ask.trust) {
-        Ok(ready) => ready.run(address, ask).await,
+        Ok(ready) => ready.run(address, works, ask).await,
         Err(error) => {
             tracing::warn!(error = told(&error), "the check means nothing");
             let (held, mode) = State::load(dir).map_or((ask.trust, ModeInForce::Verify), |state| {
@@ -135,19 +147,19 @@ fn prepare(dir: &StateDir, expected: Held) -> Result<Ready, CheckError> {
 }
 
 impl Ready {
-    async fn run(self, address: &Address, ask: Ask) -> v1::CheckReport {
+    async fn run(self, address: &Address, works: Option<SocketAddr>, ask: Ask) -> v1::CheckReport {
         let probe = match ask.probe {
-            Some(generation) => self.one(address, &Label::Probe(generation)).await,
+            Some(generation) => self.one(address, works, &Label::Probe(generation)).await,
             None => Shaken::ended(HandshakeOutcome::NotRun),
         };
-        let decoy = self.one(address, &Label::Decoy(ask.token)).await;
+        let decoy = self.one(address, works, &Label::Decoy(ask.token)).await;
         report(ask.token, self.state.held(), self.mode, probe, decoy)
     }
 
-    async fn one(&self, address: &Address, label: &Label) -> Shaken {
+    async fn one(&self, address: &Address, works: Option<SocketAddr>, label: &Label) -> Shaken {
         let policy = Policy::Trust(self.state.snapshot());
         match Tls::client(policy, &self.state.identity, &self.key, Resume::Never) {
-            Ok(tls) => handshake(address, &tls, label).await,
+            Ok(tls) => handshake(address, works, &tls, label).await,
             Err(error) => {
                 tracing::error!(error = told(&error), "cannot check");
                 Shaken::failed(told(&error))
@@ -208,7 +220,7 @@ impl From<CheckError> for Unsound {
 }
 
 /// Connects to the production certificate with the anchors on disk, verification on whatever the mode, and has the controller prove
-/// itself. Uses the first address that answers.
+/// itself. Tries each address, until one leads to it.
 ///
 /// # Errors
 /// If no address answers with a certificate that an anchor vouches for, or the proof does not hold.
@@ -219,33 +231,52 @@ pub async fn production(dir: &StateDir) -> Result<Sound, Unsound> {
     let tls =
         Tls::client(policy, &state.identity, &key, Resume::Never).map_err(CheckError::from)?;
     let mut failures = Vec::new();
+    let mut unproved = None;
     for address in &state.addresses {
-        match Link::open(address, &tls, &unlabelled()).await {
-            Ok(mut link) => {
-                let greeted = greet(&mut link, state.root.envelope.digest()).await;
-                link.close().await;
-                let seen = tls.verifier().seen();
-                let fingerprint = seen.map(|seen| seen.fingerprint);
-                return match (greeted, seen.map(|seen| (seen.fingerprint, seen.verdict))) {
-                    (Ok(greeted), Some((fingerprint, Ok(Accepted::By(anchor))))) => Ok(Sound {
-                        fingerprint,
-                        anchor,
-                        time: greeted.time,
-                    }),
-                    (Ok(_), _) => Err(CheckError::Unverified.into()),
-                    (Err(error), _) => Err(Unsound {
-                        fingerprint,
-                        error: error.into(),
-                    }),
-                };
+        let mut road = match road(address, None).await {
+            Ok(road) => road,
+            Err(error) => {
+                failures.push((address.clone(), error));
+                continue;
             }
-            Err(error) => failures.push((address.clone(), error)),
+        };
+        let mut told = None;
+        while let Some(step) = road.next().await {
+            match Link::open_on(address, step, &tls, &unlabelled()).await {
+                Ok(link) => match judge(link, &tls, &state).await {
+                    Ok(sound) => return Ok(sound),
+                    // Who answers first need not be the controller.
+                    Err(unsound) => unproved = unproved.or(Some(unsound)),
+                },
+                Err(error) => told = Some(error.or_more_telling(told)),
+            }
         }
+        let error = told.unwrap_or_else(|| LinkError::NoAnswer(road.failed()));
+        failures.push((address.clone(), error));
     }
-    Err(Unsound {
+    Err(unproved.unwrap_or_else(|| Unsound {
         fingerprint: tls.verifier().seen().map(|seen| seen.fingerprint),
         error: CheckError::NoLink(failures),
-    })
+    }))
+}
+
+async fn judge(mut link: Link, tls: &Tls, state: &State) -> Result<Sound, Unsound> {
+    let greeted = greet(&mut link, state.root.envelope.digest()).await;
+    link.close().await;
+    let seen = tls.verifier().seen();
+    let fingerprint = seen.map(|seen| seen.fingerprint);
+    match (greeted, seen.map(|seen| (seen.fingerprint, seen.verdict))) {
+        (Ok(greeted), Some((fingerprint, Ok(Accepted::By(anchor))))) => Ok(Sound {
+            fingerprint,
+            anchor,
+            time: greeted.time,
+        }),
+        (Ok(_), _) => Err(CheckError::Unverified.into()),
+        (Err(error), _) => Err(Unsound {
+            fingerprint,
+            error: error.into(),
+        }),
+    }
 }
 
 /// Why a check failed, or means nothing.

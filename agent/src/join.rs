@@ -1,5 +1,7 @@
 //! Joining: from a token to a complete identity on disk, in one durable step. The token's secret is never sent.
 
+use std::net::SocketAddr;
+
 use convoy_proto::{
     documents::{BadDocument, open_trust, required_envelope},
     v1,
@@ -10,7 +12,7 @@ use convoy_shared::{
     token::JoinToken,
     trust::Rejected,
 };
-use tokio::time::timeout;
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     VERSION,
@@ -18,7 +20,7 @@ use crate::{
     disk::{DiskError, StateDir},
     greet::{ANSWER_TIMEOUT, GreetError, Greeted, greet},
     key::{IdentityKey, KeyError},
-    link::{Link, LinkError, told, told_all},
+    link::{Link, LinkError, road, told, told_all},
     refusal::Refusal,
     renew::{BadIdentity, accept},
     state::{SignedTrust, State, StateError},
@@ -71,12 +73,30 @@ pub async fn join(dir: &StateDir, token: &JoinToken, name: &str) -> Result<State
     Err(JoinError::NoController(failures))
 }
 
+/// Tries each IP address of the name, until one leads to the fleet's controller.
 async fn reach(
     address: &Address,
     tls: &Tls,
     token: &JoinToken,
 ) -> Result<(Link, Greeted), ReachError> {
-    let mut link = Link::open(address, tls, &unlabelled()).await?;
+    let mut road = road(address, None).await?;
+    let mut told = None;
+    while let Some(step) = road.next().await {
+        match reach_on(address, step, tls, token).await {
+            Ok(reached) => return Ok(reached),
+            Err(error) => told = Some(error),
+        }
+    }
+    Err(told.unwrap_or_else(|| LinkError::NoAnswer(road.failed()).into()))
+}
+
+async fn reach_on(
+    address: &Address,
+    step: (SocketAddr, TcpStream),
+    tls: &Tls,
+    token: &JoinToken,
+) -> Result<(Link, Greeted), ReachError> {
+    let mut link = Link::open_on(address, step, tls, &unlabelled()).await?;
     let greeted = greet(&mut link, token.root_digest).await?;
     Ok((link, greeted))
 }

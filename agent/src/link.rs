@@ -2,11 +2,13 @@
 
 use std::{
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
+use convoy_host::dial::{NoAnswer, Road, Unresolved};
 use convoy_proto::v1::agent_service_client::AgentServiceClient;
 use convoy_shared::{
     proof::{EXPORTER_LABEL, Exporter},
@@ -31,8 +33,8 @@ use crate::{
     tls::{H2, Tls},
 };
 
-/// For the name, TCP and TLS together.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For TLS on a connection. The name, and TCP to each of its addresses, have limits of their own.
+pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two pings.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// For the answer to one.
@@ -56,20 +58,43 @@ pub struct Link {
     pub peer_certificates: Vec<CertificateDer<'static>>,
     /// Where it goes.
     pub address: Address,
+    /// The one of that name's IP addresses that answered.
+    pub peer: SocketAddr,
     driver: Driver,
 }
 
 impl Link {
-    /// Connects, and offers these ALPN protocols. The server must take `h2`.
+    /// Connects, and offers these ALPN protocols. The server must take `h2`. Tries each address of the name, until one answers so.
     ///
     /// # Errors
-    /// If the server cannot be reached within [`CONNECT_TIMEOUT`], its certificate is refused, or it does not speak HTTP/2.
+    /// If none does: what was most telling.
     pub async fn open(
         address: &Address,
         tls: &Tls,
         protocols: &[Vec<u8>],
     ) -> Result<Self, LinkError> {
-        let stream = handshake(address, tls, protocols).await?;
+        let mut road = road(address, None).await?;
+        let mut told = None;
+        while let Some(step) = road.next().await {
+            match Self::open_on(address, step, tls, protocols).await {
+                Ok(link) => return Ok(link),
+                Err(error) => told = Some(error.or_more_telling(told)),
+            }
+        }
+        Err(told.unwrap_or_else(|| LinkError::NoAnswer(road.failed())))
+    }
+
+    /// The same on one TCP connection.
+    ///
+    /// # Errors
+    /// If the server is silent for [`TLS_TIMEOUT`], its certificate is refused, or it does not speak HTTP/2.
+    pub async fn open_on(
+        address: &Address,
+        (peer, tcp): (SocketAddr, TcpStream),
+        tls: &Tls,
+        protocols: &[Vec<u8>],
+    ) -> Result<Self, LinkError> {
+        let stream = shake(address, tcp, tls, protocols).await?;
         let connection = stream.get_ref().1;
         if connection.alpn_protocol() != Some(H2) {
             return Err(LinkError::NoHttp2);
@@ -105,6 +130,7 @@ impl Link {
             handshake_kind,
             peer_certificates,
             address: address.clone(),
+            peer,
             driver,
         })
     }
@@ -121,46 +147,56 @@ impl Link {
     }
 }
 
-/// Connects and shakes hands, within [`CONNECT_TIMEOUT`]. If the certificate is refused, the alert has reached the server, or [`LINGER`]
-/// is over, when this returns.
+/// The road to an address. `works`: which of its IP addresses led to the controller before.
+///
+/// # Errors
+/// If the name has none.
+pub(crate) async fn road(address: &Address, works: Option<SocketAddr>) -> Result<Road, LinkError> {
+    Road::to(&address.host(), address.port(), works)
+        .await
+        .map_err(LinkError::Name)
+}
+
+/// Connects and shakes hands. If the certificate is refused, the alert has reached the server, or [`LINGER`] is over, when this returns.
 pub(crate) async fn handshake(
     address: &Address,
+    works: Option<SocketAddr>,
+    tls: &Tls,
+    protocols: &[Vec<u8>],
+) -> Result<TlsStream<TcpStream>, LinkError> {
+    let mut road = road(address, works).await?;
+    let mut told = None;
+    while let Some((_, tcp)) = road.next().await {
+        match shake(address, tcp, tls, protocols).await {
+            Ok(stream) => return Ok(stream),
+            // An answer. Another address would give another.
+            Err(error @ LinkError::Rejected(_)) => return Err(error),
+            Err(error) => told = Some(error.or_more_telling(told)),
+        }
+    }
+    Err(told.unwrap_or_else(|| LinkError::NoAnswer(road.failed())))
+}
+
+async fn shake(
+    address: &Address,
+    tcp: TcpStream,
     tls: &Tls,
     protocols: &[Vec<u8>],
 ) -> Result<TlsStream<TcpStream>, LinkError> {
     let connector = TlsConnector::from(tls.offering(protocols));
-    let shaken = timeout(CONNECT_TIMEOUT, async {
-        let host = address.host();
-        let tcp = TcpStream::connect((host.as_str(), address.port()))
-            .await
-            .map_err(|error| Broken::Tcp(LinkError::Tcp(error)))?;
-        tcp.set_nodelay(true)
-            .map_err(|error| Broken::Tcp(LinkError::Tcp(error)))?;
-        let name = address.server_name().clone();
-        connector
-            .connect(name, tcp)
-            .into_fallible()
-            .await
-            .map_err(|(error, tcp)| Broken::Tls(error, tcp))
-    })
-    .await;
+    let name = address.server_name().clone();
+    let shaken = timeout(TLS_TIMEOUT, connector.connect(name, tcp).into_fallible()).await;
     match shaken {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(Broken::Tcp(error))) => Err(error),
-        Ok(Err(Broken::Tls(error, tcp))) => match tls.verifier().rejection() {
+        Ok(Err((error, tcp))) => match tls.verifier().rejection() {
             Some(rejected) => {
                 take_leave(tcp).await;
                 Err(LinkError::Rejected(rejected))
             }
             None => Err(LinkError::Tls(error)),
         },
-        Err(_) => Err(LinkError::Timeout),
+        Err(_) => Err(LinkError::Silent),
     }
-}
-
-enum Broken {
-    Tcp(LinkError),
-    Tls(std::io::Error, TcpStream),
 }
 
 /// Closes this side, and reads on until the peer has closed its own. To close with bytes unread would make the kernel send a reset, which
@@ -210,12 +246,15 @@ impl Service<http::Request<Body>> for Http2 {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// No TCP connection, or no address for the name.
-    #[error("no connection")]
-    Tcp(#[source] std::io::Error),
-    /// Too slow.
-    #[error("no answer within {} s", CONNECT_TIMEOUT.as_secs())]
-    Timeout,
+    /// No address for the name.
+    #[error(transparent)]
+    Name(Unresolved),
+    /// No TCP connection to any address of the name.
+    #[error("{}", told_each(.0))]
+    NoAnswer(Vec<(SocketAddr, NoAnswer)>),
+    /// A TCP connection, and then nothing.
+    #[error("no answer to the TLS handshake within {} s", TLS_TIMEOUT.as_secs())]
+    Silent,
     /// This client refused the server's certificate.
     #[error("the server's certificate is not accepted")]
     Rejected(#[source] Rejected),
@@ -236,6 +275,23 @@ pub enum LinkError {
     Origin(#[source] http::Error),
 }
 
+impl LinkError {
+    /// Of two errors at addresses of one name the one that says more: that a certificate was refused, before all.
+    pub(crate) fn or_more_telling(self, other: Option<Self>) -> Self {
+        match other {
+            Some(other @ Self::Rejected(_)) => other,
+            Some(_) | None => self,
+        }
+    }
+}
+
+fn told_each(failed: &[(SocketAddr, NoAnswer)]) -> String {
+    match failed {
+        [(_, error)] => told(error),
+        all => told_all(all),
+    }
+}
+
 /// An error and its causes, on one line.
 pub(crate) fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -251,8 +307,8 @@ pub(crate) fn told(error: &dyn std::error::Error) -> String {
 }
 
 /// What happened at each address, on one line.
-pub(crate) fn told_all<'a, E: std::error::Error + 'a>(
-    failures: impl IntoIterator<Item = &'a (Address, E)>,
+pub(crate) fn told_all<'a, A: std::fmt::Display + 'a, E: std::error::Error + 'a>(
+    failures: impl IntoIterator<Item = &'a (A, E)>,
 ) -> String {
     let all: Vec<_> = failures
         .into_iter()

@@ -1,6 +1,6 @@
 //! The agent's life: session after session, however long the controller is away. What happens in one is decided elsewhere.
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 use convoy_shared::trust::ModeInForce;
 use tokio::{
@@ -98,6 +98,7 @@ pub async fn run_with(
         host: Host::of_process(),
         tls: SessionTls::default(),
         scep,
+        works: HashMap::new(),
     };
     let ended = live(&mut agent, &mut shutdown).await;
     drop(socket);

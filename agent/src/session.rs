@@ -3,7 +3,7 @@
 mod opening;
 mod serving;
 
-use std::time::Duration;
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use convoy_proto::documents::BadDocument;
 
@@ -29,6 +29,8 @@ pub(crate) struct Agent {
     pub(crate) host: Host,
     pub(crate) tls: SessionTls,
     pub(crate) scep: Scep,
+    /// Which IP address of each of the controller's addresses led to it last.
+    pub(crate) works: HashMap<Address, SocketAddr>,
 }
 
 impl Agent {

@@ -109,7 +109,7 @@ impl Puppet {
 
     /// One handshake with this label on a fresh connection.
     pub(crate) fn shake(&self, tls: &Tls, label: &Label) -> HandshakeOutcome {
-        self.block_on(check::handshake(&self.state.addresses[0], tls, label))
+        self.block_on(check::handshake(&self.state.addresses[0], None, tls, label))
             .outcome
     }
 
@@ -215,7 +215,7 @@ impl Puppet {
     /// Does the check as an honest agent would.
     pub(crate) fn answer(&self, ask: Ask) -> session_request::Message {
         let address = &self.state.addresses[0];
-        let report = self.block_on(check::answer(&self.dir, address, ask));
+        let report = self.block_on(check::answer(&self.dir, address, None, ask));
         session_request::Message::CheckReport(report)
     }
 }

@@ -54,21 +54,31 @@ fn files(endings: &[&str]) -> Vec<PathBuf> {
 #[test]
 fn arrows_point_down() {
     // Each crate, and the crates of the house that it may import.
-    let floors: [(&str, &[&str]); 10] = [
+    let floors: [(&str, &[&str]); 11] = [
         ("shared", &[]),
         ("shared/scep", &[]),
+        ("shared/host", &[]),
         ("controller/fleet", &["convoy-shared"]),
         ("proto", &["convoy-fleet", "convoy-shared"]),
         (
             "controller",
             &[
                 "convoy-fleet",
+                "convoy-host",
                 "convoy-proto",
                 "convoy-scep",
                 "convoy-shared",
             ],
         ),
-        ("agent", &["convoy-proto", "convoy-scep", "convoy-shared"]),
+        (
+            "agent",
+            &[
+                "convoy-host",
+                "convoy-proto",
+                "convoy-scep",
+                "convoy-shared",
+            ],
+        ),
         ("controller/cli", &["convoy-proto", "convoy-shared"]),
         (
             "deploy/demo",

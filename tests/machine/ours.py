@@ -8,12 +8,13 @@ from rig import BIN, PATIENCE, Failed, equal
 class Controller:
     """A running controller with its built-in SCEP server, in a folder of its own."""
 
-    def __init__(self, bench, *options, name="controller"):
+    def __init__(self, bench, *options, name="controller", agents="127.0.0.1"):
         self.bench = bench
         self.folder = bench.path(name)
         self.folder.mkdir(mode=0o700)
         command = [BIN / "convoy-controller", "-vv", "--data-dir", self.folder, "--name", "localhost"]
-        for port in ("--agents-addr", "--api-addr", "--scep-addr", "--metrics-addr"):
+        command += ["--agents-addr", agents + ":0"]
+        for port in ("--api-addr", "--scep-addr", "--metrics-addr"):
             command += [port, "127.0.0.1:0"]
         self.process = bench.start(name, *command, *options)
         addresses = self.folder / "addresses"

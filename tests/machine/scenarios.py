@@ -16,6 +16,7 @@ import traceback
 import client_side
 import leaks
 import places
+import roads
 import server_side
 from rig import Bench, Failed
 
@@ -87,7 +88,7 @@ def ended(*_):
 
 def main(words):
     # The longest first.
-    scenarios = [*client_side.SCENARIOS, *server_side.SCENARIOS, *places.SCENARIOS]
+    scenarios = [*client_side.SCENARIOS, *server_side.SCENARIOS, *places.SCENARIOS, *roads.SCENARIOS]
     chosen = [each for each in scenarios if not words or any(word in each.__name__ for word in words)]
     if not chosen:
         sys.exit("no scenario has such a name; there are:\n  " + "\n  ".join(each.__name__ for each in scenarios))

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use convoy_host::dial::connect;
 use convoy_shared::id::Digest;
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
@@ -18,7 +19,7 @@ use rustls::{
     },
 };
 use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use x509_parser::parse_x509_certificate;
 
@@ -77,7 +78,7 @@ async fn shown(at: &Address) -> Result<CertificateDer<'static>, String> {
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
-    let stream = TcpStream::connect((at.host(), at.port()))
+    let (_, stream) = connect(&at.host(), at.port())
         .await
         .map_err(|error| error.to_string())?;
     let handshake = TlsConnector::from(Arc::new(config))

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use convoy_host::dial::connect;
 use convoy_scep::{
     client::{HttpReply, TransportError},
     http::{HttpRequest, MAX_BODY, Method},
@@ -10,10 +11,7 @@ use convoy_scep::{
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
-};
+use tokio::{net::lookup_host, time::timeout};
 
 /// Where a SCEP server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +74,7 @@ impl Server {
         &self,
         request: HttpRequest,
     ) -> Result<HttpReply, Box<dyn std::error::Error + Send + Sync>> {
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        tcp.set_nodelay(true)?;
+        let (_, tcp) = connect(&self.host, self.port).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(tcp)).await?;
         let method = match request.method {
             Method::Get => http::Method::GET,

@@ -1,5 +1,7 @@
 //! The first half of a session: dial, say what is held, and have the controller prove itself. Nothing that it says is acted on before that.
 
+use std::net::SocketAddr;
+
 use convoy_proto::{
     documents::{SignedRoot, chain_after, open_channel_proof, required_envelope},
     v1,
@@ -10,7 +12,7 @@ use convoy_shared::{
     trust::ModeInForce,
 };
 use jiff::Timestamp;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Agent, SessionError, serving::Session};
@@ -19,7 +21,7 @@ use crate::{
     clock::ControllerClock,
     greet::ANSWER_TIMEOUT,
     hello::{hello, nonce},
-    link::{Link, LinkError, told},
+    link::{Link, LinkError, road, told},
     renew::is_expired,
     state::State,
     tls::{labelled, session_label},
@@ -67,19 +69,58 @@ enum Unopened {
     Session(SessionError),
 }
 
+impl Unopened {
+    /// Of two that happened at addresses of one name the one that says more: somebody who stands in between is worth more words than one who is
+    /// silent.
+    fn or_more_telling(self, other: Option<Self>) -> Self {
+        match (self, other) {
+            (Self::NoLink(new), Some(Self::NoLink(old))) => {
+                Self::NoLink(new.or_more_telling(Some(old)))
+            }
+            (_, Some(old @ Self::Session(SessionError::NotProved(_))))
+            | (Self::NoLink(_), Some(old @ Self::Session(_))) => old,
+            (new, _) => new,
+        }
+    }
+}
+
 impl<E: Into<SessionError>> From<E> for Unopened {
     fn from(error: E) -> Self {
         Self::Session(error.into())
     }
 }
 
+/// Tries each IP address of the name, the one that led to the controller before first, until one does.
 async fn open_at(
     agent: &mut Agent,
     address: &Address,
     now: Timestamp,
     mode: ModeInForce,
 ) -> Result<Session, Unopened> {
-    let mut link = dial(agent, address, now, mode).await?;
+    let works = agent.works.get(address).copied();
+    let mut road = road(address, works).await.map_err(Unopened::NoLink)?;
+    let mut told = None;
+    while let Some(step) = road.next().await {
+        let peer = step.0;
+        match open_on(agent, address, step, now, mode).await {
+            Ok(session) => {
+                agent.works.insert(address.clone(), peer);
+                return Ok(session);
+            }
+            Err(error) => told = Some(error.or_more_telling(told)),
+        }
+    }
+    Err(told.unwrap_or_else(|| Unopened::NoLink(LinkError::NoAnswer(road.failed()))))
+}
+
+async fn open_on(
+    agent: &mut Agent,
+    address: &Address,
+    step: (SocketAddr, TcpStream),
+    now: Timestamp,
+    mode: ModeInForce,
+) -> Result<Session, Unopened> {
+    let mut link = shake(agent, address, step, now, mode).await?;
     let nonce = nonce();
     let (outbound, requests) = mpsc::channel(OUTBOUND);
     let first = v1::SessionRequest {
@@ -133,15 +174,16 @@ async fn open_at(
     ))
 }
 
-async fn dial(
+async fn shake(
     agent: &mut Agent,
     address: &Address,
+    step: (SocketAddr, TcpStream),
     now: Timestamp,
     mode: ModeInForce,
 ) -> Result<Link, Unopened> {
     let tls = agent.tls.for_state(&agent.state, &agent.key, now)?;
     let protocols = labelled(&session_label(&agent.state, mode));
-    Link::open(address, &tls, &protocols).await.map_err(|error| {
+    Link::open_on(address, step, &tls, &protocols).await.map_err(|error| {
         if let LinkError::Rejected(rejected) = &error {
             tracing::error!(
                 client = %agent.state.client_id,

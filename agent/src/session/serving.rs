@@ -150,8 +150,9 @@ impl Session {
                             "showing the controller what this client accepts"
                         );
                         let (dir, address) = (agent.dir.clone(), self.link.address.clone());
+                        let works = Some(self.link.peer);
                         self.tasks.spawn(async move {
-                            Task::Checked(check::answer(&dir, &address, ask).await)
+                            Task::Checked(check::answer(&dir, &address, works, ask).await)
                         });
                     }
                     Ok(_) => tracing::warn!(%client, "too many checks at once: one is left out"),

@@ -60,7 +60,7 @@ fn tls(fleet: &Fleet, state: &State, policy: Policy) -> Tls {
 
 async fn meet(server: &Server, tls: &Tls) -> (HandshakeOutcome, Result<(), String>) {
     let (address, seen) = listen(config(server, server)).await;
-    let outcome = handshake(&address, tls, &LABEL).await.outcome;
+    let outcome = handshake(&address, None, tls, &LABEL).await.outcome;
     (outcome, seen.await.expect("no panic"))
 }
 
@@ -142,7 +142,7 @@ async fn a_certificate_without_its_key_is_accepted_in_no_mode() {
         let (address, seen) = listen(config(&fleet.server, &impostor)).await;
         let tls = tls(&fleet, &state, policy);
         assert_eq!(
-            handshake(&address, &tls, &LABEL).await.outcome,
+            handshake(&address, None, &tls, &LABEL).await.outcome,
             HandshakeOutcome::Unreachable
         );
         assert_eq!(
@@ -160,6 +160,6 @@ async fn nobody_there_is_no_refusal() {
     let (address, seen) = listen(config(&fleet.server, &fleet.server)).await;
     seen.abort();
     drop(seen.await);
-    let outcome = handshake(&address, &tls, &LABEL).await.outcome;
+    let outcome = handshake(&address, None, &tls, &LABEL).await.outcome;
     assert_eq!(outcome, HandshakeOutcome::Unreachable);
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use convoy_host::dial::connect;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{
     Request, Response, StatusCode, Uri,
@@ -15,7 +16,7 @@ use hyper::{
     },
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::{Ndes, NdesError, page, page::Page};
@@ -81,12 +82,13 @@ pub(super) async fn get(target: &Target) -> Result<Page, NdesError> {
 }
 
 async fn exchange(target: &Target) -> Result<Page, NdesError> {
-    let stream = TcpStream::connect((target.host.as_str(), target.port))
-        .await
-        .map_err(|source| NdesError::Unreachable {
-            authority: target.authority.clone(),
-            source,
-        })?;
+    let (_, stream) =
+        connect(&target.host, target.port)
+            .await
+            .map_err(|source| NdesError::Unreachable {
+                authority: target.authority.clone(),
+                source,
+            })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(interrupted)?;

@@ -1,0 +1,3 @@
+//! What every program on a host needs of it. Nothing here knows of Convoy.
+
+pub mod dial;
