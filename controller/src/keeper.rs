@@ -21,6 +21,7 @@ use roaring::RoaringBitmap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    health::Health,
     journal::{AppendError, Journal, ReadError},
     keys::FleetKeys,
 };
@@ -36,6 +37,7 @@ pub struct Keeper {
     messages: mpsc::Sender<Message>,
     state: Arc<RwLock<Fleet>>,
     heads: watch::Receiver<Heads>,
+    health: Health,
 }
 
 /// How far the journal has come.
@@ -74,15 +76,25 @@ impl Keeper {
     pub async fn open(
         journal: Arc<dyn Journal>,
         keys: Arc<FleetKeys>,
+        health: Health,
     ) -> Result<(Self, Unstarted), KeeperError> {
         let state = Arc::new(RwLock::new(Fleet::default()));
         let (publish, heads) = watch::channel(Heads::default());
         let (messages, inbox) = mpsc::channel(QUEUE);
-        let unstarted = Unstarted::open(journal, keys, Arc::clone(&state), publish, inbox).await?;
+        let unstarted = Unstarted::open(
+            journal,
+            keys,
+            Arc::clone(&state),
+            publish,
+            inbox,
+            health.clone(),
+        )
+        .await?;
         let keeper = Self {
             messages,
             state,
             heads,
+            health,
         };
         Ok((keeper, unstarted))
     }
@@ -90,6 +102,12 @@ impl Keeper {
     /// The state, to be looked at and let go at once: the keeper waits for readers.
     pub fn read(&self) -> RwLockReadGuard<'_, Fleet> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is wrong now.
+    #[must_use]
+    pub const fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Changes as the journal grows.

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod documents;
 pub mod failpoint;
 pub mod folder;
+pub mod health;
 pub mod journal;
 pub mod keeper;
 pub mod keys;

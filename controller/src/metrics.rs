@@ -7,6 +7,7 @@ use axum::{
     Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get,
 };
 use convoy_fleet::{client::ClientState, gate, rotation::Phase, standing::Standing, state::Fleet};
+use convoy_proto::time::read_timestamp;
 use convoy_shared::enrolment::RequestState;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -19,10 +20,13 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::{
+    api::system::system,
     clock,
+    health::{Degraded, Health},
     keeper::Keeper,
     scep::{Counts, Scep, device::ByResult},
     sessions::Sessions,
@@ -41,10 +45,11 @@ pub struct Source {
     pub scep: Arc<Scep>,
 }
 
-/// Serves for ever: `/metrics`, `/livez`, `/readyz`.
+/// Serves for ever: `/metrics`, `/livez`, `/readyz`, `/statusz`.
 pub async fn run(socket: TcpListener, source: Source) {
     let routes = Router::new()
         .route("/metrics", get(metrics))
+        .route("/statusz", get(statusz))
         .route("/livez", get(|| async { "live\n" }))
         .route("/readyz", get(|| async { "ready\n" }))
         .with_state(source);
@@ -77,6 +82,7 @@ async fn metrics(State(source): State<Source>) -> impl IntoResponse {
         source.sessions.clients().len(),
         &source.scep.devices.ended,
         &source.scep.counts,
+        source.keeper.health(),
         clock::now(),
         &mut text,
     );
@@ -84,6 +90,48 @@ async fn metrics(State(source): State<Source>) -> impl IntoResponse {
         Ok(()) => Ok(([(CONTENT_TYPE, TEXT)], text)),
         Err(error) => Err((http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
+}
+
+/// How the controller does, with the names and spellings of `convoy status -o json`.
+async fn statusz(State(source): State<Source>) -> impl IntoResponse {
+    let status = system(&source.keeper, &source.sessions);
+    let phase = source
+        .keeper
+        .read()
+        .rotations()
+        .last()
+        .map_or("none".to_owned(), |rotation| rotation.phase.to_string());
+    let time = |wire| {
+        read_timestamp(wire, "time")
+            .ok()
+            .map(|time| time.to_string())
+    };
+    let degraded: Vec<_> = status
+        .degraded
+        .into_iter()
+        .map(|reason| {
+            json!({
+                "code": reason.code,
+                "words": reason.words,
+                "since": time(reason.since),
+            })
+        })
+        .collect();
+    let text = json!({
+        "ready": status.ready,
+        "unready_reason": status.unready_reason,
+        "degraded": degraded,
+        "clients": status.clients,
+        "connected": status.connected,
+        "rotation_id": status.rotation_id,
+        "rotation_phase": phase,
+        "serving_generation": status.serving_generation,
+        "serving_fingerprint": status.serving_fingerprint,
+        "serving_not_after": time(status.serving_not_after),
+        "time": time(status.time),
+        "version": status.version,
+    });
+    ([(CONTENT_TYPE, "application/json")], format!("{text}\n"))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -111,11 +159,17 @@ struct ByStatus {
     status: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: &'static str,
+}
+
 fn render(
     fleet: &Fleet,
     sessions: u64,
     ended: &Family<ByResult, Counter>,
     counts: &Counts,
+    health: &Health,
     now: Timestamp,
     text: &mut String,
 ) -> fmt::Result {
@@ -228,6 +282,20 @@ fn render(
         "Messages that the built-in SCEP server has answered since the controller began, by how",
         messages,
     );
+    let degraded = Family::<ByReason, Gauge>::default();
+    for reason in Degraded::ALL {
+        let label = ByReason {
+            reason: reason.code(),
+        };
+        degraded
+            .get_or_create(&label)
+            .set(i64::from(health.is(reason)));
+    }
+    registry.register(
+        "degraded",
+        "1 for what is wrong with the controller now",
+        degraded,
+    );
     encode(text, &registry)
 }
 
@@ -283,11 +351,14 @@ mod tests {
     fn an_empty_fleet_has_metrics_too() {
         let mut text = String::new();
         let ended = Devices::default().ended;
+        let health = Health::default();
+        health.say(Degraded::Duty, "a disk is full");
         render(
             &Fleet::default(),
             3,
             &ended,
             &Counts::default(),
+            &health,
             Timestamp::UNIX_EPOCH,
             &mut text,
         )
@@ -299,6 +370,8 @@ mod tests {
         );
         assert!(text.contains("convoy_gate_missing 0\n"), "{text}");
         for line in [
+            "convoy_degraded{reason=\"duty\"} 1\n",
+            "convoy_degraded{reason=\"clock\"} 0\n",
             "convoy_scep_requests_total{result=\"successful\"} 0\n",
             "convoy_scep_devices{status=\"none\"} 0\n",
             "convoy_scep_messages_total{result=\"issued\"} 0\n",

@@ -29,6 +29,7 @@ use crate::{
     checks::Checks,
     clock, documents,
     folder::Folder,
+    health::Health,
     journal::redb::RedbJournal,
     keeper::Keeper,
     keys::{FleetKeys, store_server_key},
@@ -85,7 +86,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         args.data_dir.display()
     );
     let journal = Arc::new(RedbJournal::open(journal)?);
-    let (keeper, unstarted) = Keeper::open(journal, Arc::clone(&keys)).await?;
+    let (keeper, unstarted) = Keeper::open(journal, Arc::clone(&keys), Health::default()).await?;
     if let Some(founded) = keeper.read().founded() {
         keys.check(founded)?;
     }

@@ -11,6 +11,7 @@ use convoy_shared::id::Generation;
 
 use crate::{
     clock, failpoint,
+    health::Degraded,
     keeper::Keeper,
     tls::{TlsConfigs, TlsError},
 };
@@ -32,7 +33,11 @@ pub fn load_served(keeper: &Keeper, configs: &TlsConfigs) -> Result<(), TlsError
             Ok(()) => {}
             Err(error) if serving => return Err(error),
             Err(error) => {
-                tracing::error!(%generation, %error, "an old certificate cannot be loaded: clients that trust only that one cannot connect");
+                let error = anyhow::Error::from(error);
+                keeper.health().say(
+                    Degraded::OldCertificate,
+                    format!("old certificate {generation} cannot be loaded, and clients that trust only that one cannot connect: {error:#}"),
+                );
             }
         }
     }
@@ -48,10 +53,16 @@ pub async fn run(keeper: Keeper, configs: Arc<TlsConfigs>) {
         if let Some(Duty::HoldCandidate(generation) | Duty::Swap(generation)) = due {
             let done = load(&keeper, &configs, generation).await;
             if let Err(error) = done {
-                tracing::error!(%generation, error = format!("{error:#}"), "the certificate cannot be loaded; trying again");
+                keeper.health().say(
+                    Degraded::Certificate,
+                    format!(
+                        "certificate {generation} cannot be loaded, and is tried again: {error:#}"
+                    ),
+                );
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
+            keeper.health().clear(Degraded::Certificate);
         }
         if heads.changed().await.is_err() {
             return;

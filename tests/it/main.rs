@@ -14,6 +14,7 @@ mod fleet;
 mod forged;
 mod frames;
 mod gates;
+mod health;
 mod identity;
 mod importing;
 mod joining;

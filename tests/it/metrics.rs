@@ -8,7 +8,7 @@ use std::{
 
 use crate::fleet::Fleet;
 
-fn get(fleet: &Fleet, path: &str) -> String {
+pub(crate) fn get(fleet: &Fleet, path: &str) -> String {
     let addresses = fs::read_to_string(fleet.data_dir().join("addresses")).expect("addresses");
     let address = addresses
         .lines()

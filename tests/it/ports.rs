@@ -16,7 +16,7 @@ use crate::{
     road::runtime,
 };
 
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "convoy.v1.AgentService",
     "convoy.v1.CertificateService",
     "convoy.v1.ClientService",
@@ -24,6 +24,7 @@ const SERVICES: [&str; 8] = [
     "convoy.v1.RotationService",
     "convoy.v1.ScepAuthorityService",
     "convoy.v1.ScepService",
+    "convoy.v1.SystemService",
     "convoy.v1.TokenService",
 ];
 

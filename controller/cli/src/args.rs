@@ -62,6 +62,8 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// How the controller does: whether it serves, what is wrong, who is connected
+    Status,
     /// Join tokens: strings with which hosts become clients
     Token {
         #[command(subcommand)]

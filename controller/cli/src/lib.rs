@@ -15,6 +15,7 @@ mod groups;
 mod output;
 mod rotations;
 mod scep;
+mod system;
 mod tokens;
 mod words;
 
@@ -99,6 +100,7 @@ async fn dispatch(
         toml,
     };
     match command {
+        Command::Status => system::status(&session, screen).await,
         Command::Token { command } => tokens::run(&session, screen, command).await,
         Command::Groups { command } => groups::run(&session, screen, command).await,
         Command::Clients { command } => clients::run(&session, screen, command).await,
@@ -114,7 +116,8 @@ fn writes_toml(command: &Command) -> bool {
     match command {
         Command::Scep { command } => command.writes_toml(),
         Command::Export(_) => true,
-        Command::Token { .. }
+        Command::Status
+        | Command::Token { .. }
         | Command::Groups { .. }
         | Command::Clients { .. }
         | Command::Cert { .. }

@@ -9,6 +9,7 @@ mod rotations;
 mod scep;
 mod scep_authority;
 pub mod status;
+pub mod system;
 mod tokens;
 mod view;
 
@@ -31,7 +32,8 @@ use convoy_proto::v1::{
     client_service_server::ClientServiceServer, group_service_server::GroupServiceServer,
     rotation_service_server::RotationServiceServer,
     scep_authority_service_server::ScepAuthorityServiceServer,
-    scep_service_server::ScepServiceServer, token_service_server::TokenServiceServer,
+    scep_service_server::ScepServiceServer, system_service_server::SystemServiceServer,
+    token_service_server::TokenServiceServer,
 };
 use convoy_shared::id::{ClientId, Digest, RotationId};
 use prost::Message;
@@ -62,7 +64,7 @@ pub struct Api {
 }
 
 /// The names of the services, as health and reflection list them.
-pub const SERVICES: [&str; 8] = [
+pub const SERVICES: [&str; 9] = [
     "convoy.v1.AgentService",
     "convoy.v1.CertificateService",
     "convoy.v1.ClientService",
@@ -70,6 +72,7 @@ pub const SERVICES: [&str; 8] = [
     "convoy.v1.RotationService",
     "convoy.v1.ScepAuthorityService",
     "convoy.v1.ScepService",
+    "convoy.v1.SystemService",
     "convoy.v1.TokenService",
 ];
 
@@ -87,6 +90,7 @@ impl Api {
             .add_service(RotationServiceServer::new(self.clone()))
             .add_service(ScepAuthorityServiceServer::new(self.clone()))
             .add_service(ScepServiceServer::new(self.clone()))
+            .add_service(SystemServiceServer::new(self.clone()))
             .add_service(TokenServiceServer::new(self.clone()));
         Ok(explained(routes))
     }

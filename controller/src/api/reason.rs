@@ -12,13 +12,15 @@ use convoy_proto::v1;
 use jiff::Timestamp;
 
 use super::Api;
-use crate::{sessions::Sessions, sights::Sights};
+use crate::{health::Health, sessions::Sessions, sights::Sights};
 
 /// What was seen of the clients, beside the state.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
     pub(super) sessions: &'a Sessions,
     sights: &'a Sights,
+    /// What is wrong with the controller itself.
+    pub(super) health: &'a Health,
 }
 
 impl Api {
@@ -26,6 +28,7 @@ impl Api {
         Seen {
             sessions: &self.sessions,
             sights: &self.sights,
+            health: self.keeper.health(),
         }
     }
 }

@@ -262,6 +262,7 @@ impl Api {
         changes: mpsc::Sender<Result<WatchRotationResponse, Status>>,
     ) {
         let mut heads = self.keeper.heads();
+        let mut health = self.keeper.health().changes();
         let mut last = first;
         let send = |rotation: &Rotation| {
             changes.send(Ok(WatchRotationResponse {
@@ -274,6 +275,7 @@ impl Api {
         while last.ended_at.is_none() {
             tokio::select! {
                 changed = heads.changed() => if changed.is_err() { return },
+                changed = health.changed() => if changed.is_err() { return },
                 () = changes.closed() => return,
             }
             sleep(WATCH).await;

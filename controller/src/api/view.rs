@@ -265,6 +265,7 @@ pub(super) fn rotation(
             })
             .collect(),
         advice: advice(fleet, rotation, &missing, seen, now),
+        degraded: super::system::degraded(seen.health),
     }
 }
 
@@ -304,7 +305,7 @@ pub(super) fn membership(fleet: &Fleet) -> BTreeMap<&GroupName, RoaringBitmap> {
     groups
 }
 
-fn count(number: u64) -> u32 {
+pub(super) fn count(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
@@ -318,7 +319,7 @@ const fn write_evidence(evidence: Option<Evidence>) -> v1::Evidence {
     }
 }
 
-const fn write_phase(phase: Phase) -> v1::Phase {
+pub(super) const fn write_phase(phase: Phase) -> v1::Phase {
     match phase {
         Phase::Planned => v1::Phase::Planned,
         Phase::PausingReplication => v1::Phase::PausingReplication,

@@ -27,6 +27,7 @@ use tokio::{
 use super::{Heads, KeeperError, Message, log};
 use crate::{
     clock, documents, failpoint,
+    health::{Degraded, Health},
     journal::{AppendError, Cause, Journal},
     keys::FleetKeys,
 };
@@ -50,6 +51,7 @@ impl Unstarted {
         state: Arc<RwLock<Fleet>>,
         publish: watch::Sender<Heads>,
         inbox: mpsc::Receiver<Message>,
+        health: Health,
     ) -> Result<Self, KeeperError> {
         let mut worker = Worker {
             journal,
@@ -58,6 +60,7 @@ impl Unstarted {
             heads: Heads::default(),
             publish,
             inbox,
+            health,
             waiting: VecDeque::new(),
             failed: false,
             looked_at: clock::now(),
@@ -79,6 +82,7 @@ struct Worker {
     heads: Heads,
     publish: watch::Sender<Heads>,
     inbox: mpsc::Receiver<Message>,
+    health: Health,
     /// What came while a batch was gathered and does not belong to it, in the order in which it came.
     waiting: VecDeque<Message>,
     /// A duty could not be done: it is tried again soon, also if nobody says anything.
@@ -159,10 +163,17 @@ impl Worker {
             let command = match due {
                 Some(Duty::Advance) => Command::Advance,
                 Some(Duty::RefreshTrust) => Command::RefreshTrust,
-                Some(Duty::HoldCandidate(_) | Duty::Swap(_)) | None => return,
+                Some(Duty::HoldCandidate(_) | Duty::Swap(_)) | None => {
+                    self.health.clear(Degraded::Duty);
+                    return;
+                }
             };
             if let Err(error) = self.serve(&command, Actor::Controller, None).await {
-                tracing::error!(%error, "a duty cannot be done; trying again");
+                let error = anyhow::Error::from(error);
+                self.health.say(
+                    Degraded::Duty,
+                    format!("what is due cannot be done, and is tried again: {error:#}"),
+                );
                 self.failed = true;
                 return;
             }

@@ -1,7 +1,8 @@
 //! Programs of a fleet and what they say: `convoy` on the local socket, and those that run to their end. What is asked of them stands elsewhere.
 
 use std::{
-    fs::File,
+    fs::{self, File},
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
@@ -37,11 +38,11 @@ impl Said {
 }
 
 impl Fleet {
-    pub(super) fn program(&self, program: &str, log: &str) -> Command {
+    pub(super) fn program(&self, program: &str, log_name: &str) -> Command {
         let log = File::options()
             .create(true)
             .append(true)
-            .open(self.path(&format!("{log}.log")))
+            .open(self.path(&format!("{log_name}.log")))
             .expect("a log");
         let mut command = Command::new(PROGRAM);
         command
@@ -49,12 +50,25 @@ impl Fleet {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
+            .env("CONVOY_CLOCK_FILE", self.clock_file(log_name))
             .env_remove("RUST_LOG")
             .env_remove("CONVOY_SOCKET");
         if let Some(filter) = self.filter {
             command.env("RUST_LOG", filter);
         }
         command
+    }
+
+    /// Moves the wall clock of a running program, `controller` or an agent's name, so many seconds away from the machine's. It lasts over restarts.
+    pub(crate) fn set_clock(&self, program: &str, seconds: i64) {
+        // A reader must never see half a number.
+        let new = self.path("clock.new");
+        fs::write(&new, seconds.to_string()).expect("written");
+        fs::rename(new, self.clock_file(program)).expect("renamed");
+    }
+
+    fn clock_file(&self, program: &str) -> PathBuf {
+        self.path(&format!("{program}.clock"))
     }
 
     /// Runs a program to its end.

@@ -5,7 +5,7 @@ use convoy_proto::v1::{self, Phase};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{answers, clients::Reason, failure::Unreadable, words::Known};
+use crate::{answers, clients::Reason, failure::Unreadable, system::Degraded, words::Known};
 
 /// A rotation and what its clients have shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,6 +38,7 @@ pub(super) struct Rotation {
     pub(super) expected_back: u32,
     pub(super) groups: Vec<GroupProgress>,
     pub(super) advice: String,
+    pub(super) degraded: Vec<Degraded>,
 }
 
 /// A client that is waited for.
@@ -150,6 +151,7 @@ impl TryFrom<v1::Rotation> for Rotation {
             expected_back: wire.expected_back,
             groups: wire.groups.into_iter().map(GroupProgress::from).collect(),
             advice: wire.advice,
+            degraded: answers::all(wire.degraded)?,
         })
     }
 }
@@ -321,6 +323,11 @@ pub(crate) mod examples {
                 },
             ],
             advice: "Look at pc-2: it does not verify the controller's certificate.".to_owned(),
+            degraded: vec![v1::DegradedReason {
+                code: "duty".to_owned(),
+                words: "the disk is full".to_owned(),
+                since: at(START),
+            }],
         }
     }
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::rotation::{GroupProgress, Missing, Rotation, Step};
 use crate::{
     output::{self, Paint},
+    system,
     words::{self, counted, plain},
 };
 
@@ -26,6 +27,7 @@ pub(super) fn status(rotation: &Rotation, now: Timestamp, paint: Paint, named: u
         steps(rotation, paint),
         progress(rotation),
         advice,
+        system::degraded(&rotation.degraded, paint),
         missing(rotation, now, named),
         waivers(rotation, now),
         suspects(rotation, paint),
@@ -277,6 +279,9 @@ Started    2026-08-01 10:00:00 UTC (3 h ago)
 
 Next: Look at pc-2: it does not verify the controller's certificate.
 
+Degraded
+  duty  since 2026-08-01 10:00:00 UTC  the disk is full
+
 Waiting for 1 client
   pc-2  default  applied  off: last seen 3 h ago
 
@@ -296,6 +301,7 @@ Do not count until they show otherwise
         rotation.waivers.clear();
         rotation.suspects.clear();
         rotation.advice.clear();
+        rotation.degraded.clear();
         let text = status(&rotation, now(), Paint::Plain, NAMED);
         assert!(
             text.ends_with("(- applied, = proved, # confirmed)"),

@@ -29,6 +29,7 @@ use super::*;
 use crate::{
     clock,
     folder::Folder,
+    health::Health,
     journal::redb::RedbJournal,
     keeper::Keeper,
     keys::FleetKeys,
@@ -52,9 +53,10 @@ impl Bench {
         let folder = Arc::new(Folder::lock(&parent.path().join("data")).expect("locked"));
         let keys = Arc::new(FleetKeys::open(&folder, true).expect("keys"));
         let journal = RedbJournal::open(folder.join("journal.redb")).expect("a journal");
-        let (keeper, unstarted) = Keeper::open(Arc::new(journal), Arc::clone(&keys))
-            .await
-            .expect("opened");
+        let (keeper, unstarted) =
+            Keeper::open(Arc::new(journal), Arc::clone(&keys), Health::default())
+                .await
+                .expect("opened");
         unstarted.start();
         serve::found(&keeper, &folder, &keys, &["localhost".to_owned()])
             .await

@@ -1,0 +1,71 @@
+//! `SystemService`: how the controller does. It asks the state and the register of what is wrong, and decides nothing.
+
+use convoy_proto::{
+    time::timestamp,
+    v1::{
+        DegradedReason, GetStatusRequest, GetStatusResponse, Phase, SystemStatus,
+        system_service_server::SystemService,
+    },
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Api, actor, view};
+use crate::{clock, health::Health, keeper::Keeper, sessions::Sessions};
+
+#[async_trait]
+impl SystemService for Api {
+    async fn get_status(
+        &self,
+        request: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        actor(&request)?;
+        Ok(Response::new(GetStatusResponse {
+            status: Some(system(&self.keeper, &self.sessions)),
+        }))
+    }
+}
+
+/// How the controller does.
+#[must_use]
+pub fn system(keeper: &Keeper, sessions: &Sessions) -> SystemStatus {
+    let fleet = keeper.read();
+    let rotation = fleet.rotations().last();
+    let serving = fleet
+        .serving()
+        .and_then(|generation| Some((generation, fleet.certificate(generation)?)));
+    SystemStatus {
+        ready: true,
+        unready_reason: String::new(),
+        degraded: degraded(keeper.health()),
+        clients: view::count(fleet.roster().len()),
+        connected: view::count(fleet.roster().intersection_len(&sessions.clients())),
+        rotation_id: rotation
+            .map(|rotation| rotation.id.to_string())
+            .unwrap_or_default(),
+        rotation_phase: rotation
+            .map_or(Phase::Unspecified, |rotation| {
+                view::write_phase(rotation.phase)
+            })
+            .into(),
+        serving_generation: serving.map_or(0, |(generation, _)| generation.0),
+        serving_fingerprint: serving
+            .map(|(_, kept)| kept.certificate.fingerprint.to_string())
+            .unwrap_or_default(),
+        serving_not_after: serving.map(|(_, kept)| timestamp(kept.certificate.not_after)),
+        time: Some(timestamp(clock::now())),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// What is wrong now.
+pub(super) fn degraded(health: &Health) -> Vec<DegradedReason> {
+    health
+        .reasons()
+        .into_iter()
+        .map(|(degraded, reason)| DegradedReason {
+            code: degraded.code().to_owned(),
+            words: reason.words,
+            since: Some(timestamp(reason.since)),
+        })
+        .collect()
+}
