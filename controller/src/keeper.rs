@@ -17,13 +17,13 @@ use convoy_fleet::{
     statement::Statement,
 };
 use convoy_proto::journal::BadEntry;
-use roaring::RoaringBitmap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     health::Health,
     journal::{AppendError, Journal, ReadError},
     keys::FleetKeys,
+    sessions::Sessions,
 };
 
 pub use worker::Unstarted;
@@ -65,7 +65,6 @@ enum Message {
         order: Box<Order>,
         reply: oneshot::Sender<Result<(), OrderError>>,
     },
-    Seen(RoaringBitmap),
 }
 
 impl Keeper {
@@ -76,6 +75,7 @@ impl Keeper {
     pub async fn open(
         journal: Arc<dyn Journal>,
         keys: Arc<FleetKeys>,
+        sessions: Arc<Sessions>,
         health: Health,
     ) -> Result<(Self, Unstarted), KeeperError> {
         let state = Arc::new(RwLock::new(Fleet::default()));
@@ -84,6 +84,7 @@ impl Keeper {
         let unstarted = Unstarted::open(
             journal,
             keys,
+            sessions,
             Arc::clone(&state),
             publish,
             inbox,
@@ -176,17 +177,6 @@ impl Keeper {
             .await
             .map_err(|_| OrderError::Gone)?;
         answer.await.map_err(|_| OrderError::Gone)?
-    }
-
-    /// Takes in that these clients have a session just now.
-    ///
-    /// # Errors
-    /// If the keeper has stopped.
-    pub async fn seen(&self, clients: RoaringBitmap) -> Result<(), KeeperError> {
-        self.messages
-            .send(Message::Seen(clients))
-            .await
-            .map_err(|_| KeeperError::Gone)
     }
 }
 

@@ -227,7 +227,8 @@ impl Listener {
             Port::Operators => configs.operators,
         };
         let stream = start.into_stream(config).await?;
-        let (_, connection) = stream.get_ref();
+        let (socket, connection) = stream.get_ref();
+        let address = socket.peer_addr()?.ip().to_canonical();
         let mut exporter = [0; 32];
         connection
             .export_keying_material(&mut exporter, EXPORTER_LABEL, None)
@@ -237,8 +238,8 @@ impl Listener {
             .and_then(|chain| chain.first())
             .and_then(|certificate| identify(&self.keeper.read(), certificate, clock::now()));
         let peer = Peer {
-            address: stream.get_ref().0.peer_addr()?.ip(),
             identity,
+            address,
             exporter,
             served: choice.generation,
             bridged: choice.bridged,

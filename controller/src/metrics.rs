@@ -79,7 +79,7 @@ async fn metrics(State(source): State<Source>) -> impl IntoResponse {
     let mut text = String::new();
     let written = render(
         &source.keeper.read(),
-        source.sessions.clients().len(),
+        &source.sessions,
         &source.scep.devices.ended,
         &source.scep.counts,
         source.keeper.health(),
@@ -166,7 +166,7 @@ struct ByReason {
 
 fn render(
     fleet: &Fleet,
-    sessions: u64,
+    sessions: &Sessions,
     ended: &Family<ByResult, Counter>,
     counts: &Counts,
     health: &Health,
@@ -186,9 +186,12 @@ fn render(
     ] {
         clients.get_or_create(&ByState { state }).set(0);
     }
-    for (_, client) in fleet.clients() {
+    for (client_number, client) in fleet.clients() {
+        let last_seen = sessions.last_seen(client_number);
         let state = match (client.state, client.suspicion) {
-            (ClientState::Active, _) if fleet.standing(client, now) == Standing::CutOff => {
+            (ClientState::Active, _)
+                if fleet.standing(client, last_seen, now) == Standing::CutOff =>
+            {
                 "cut_off"
             }
             (ClientState::Active, Some(_)) => "suspected",
@@ -201,7 +204,7 @@ fn render(
     registry.register("clients", "Clients by their state", clients);
 
     let open: Gauge = Gauge::default();
-    open.set(number(sessions));
+    open.set(number(sessions.clients().len()));
     registry.register("sessions", "Clients that have a session just now", open);
 
     let phases = Family::<ByPhase, Gauge>::default();
@@ -350,12 +353,14 @@ mod tests {
     #[test]
     fn an_empty_fleet_has_metrics_too() {
         let mut text = String::new();
+        let sessions = Arc::new(Sessions::default());
+        let _open = [1, 2, 3].map(|client| sessions.open(client, [127, 0, 0, 1].into()));
         let ended = Devices::default().ended;
         let health = Health::default();
         health.say(Degraded::Duty, "a disk is full");
         render(
             &Fleet::default(),
-            3,
+            &sessions,
             &ended,
             &Counts::default(),
             &health,

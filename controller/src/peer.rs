@@ -18,10 +18,10 @@ use rustls_pki_types::CertificateDer;
 /// The peer of a connection on the agents' port.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Where it connects from.
-    pub address: IpAddr,
     /// The client that its certificate names and whose key it holds, if it showed one.
     pub identity: Option<Identity>,
+    /// Where it connects from.
+    pub address: IpAddr,
     /// The channel's exporter (RFC 9266).
     pub exporter: Exporter,
     /// The certificate that it was served, and accepted.

@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
+    task::spawn_blocking,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -34,9 +35,8 @@ use crate::{
     keeper::Keeper,
     keys::{FleetKeys, store_server_key},
     listener::{Listener, Port},
-    metrics,
+    metrics, presence,
     scep::{self, Counts, Scep, authority::Authorities, crl, device::Devices},
-    seen,
     sessions::Sessions,
     sights::Sights,
     swap,
@@ -86,7 +86,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         args.data_dir.display()
     );
     let journal = Arc::new(RedbJournal::open(journal)?);
-    let (keeper, unstarted) = Keeper::open(journal, Arc::clone(&keys), Health::default()).await?;
+    let sessions = Arc::new(Sessions::default());
+    let (keeper, unstarted) = Keeper::open(
+        journal,
+        Arc::clone(&keys),
+        Arc::clone(&sessions),
+        Health::default(),
+    )
+    .await?;
+    let table = presence::Table::open(
+        folder.join("presence.redb"),
+        Arc::clone(&sessions),
+        keeper.read().next_client(),
+    );
+    let table = Arc::new(table);
     if let Some(founded) = keeper.read().founded() {
         keys.check(founded)?;
     }
@@ -110,7 +123,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let configs = Arc::new(TlsConfigs::new(Arc::clone(&folder), &client_ca)?);
     swap::load_served(&keeper, &configs)?;
     let checks = Arc::new(Checks::default());
-    let sessions = Arc::new(Sessions::default());
     let sights = Arc::new(Sights::default());
 
     let agents_socket = bind(args.agents_addr, "--agents-addr").await?;
@@ -181,7 +193,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         tokio::spawn(metrics::run(socket, source));
     }
     tokio::spawn(swap::run(keeper.clone(), configs));
-    tokio::spawn(seen::run(keeper, sessions));
+    tokio::spawn(Arc::clone(&table).run());
     tokio::spawn(Arc::clone(&listener).accept(agents_socket, Port::Agents, agent_routes));
     tokio::spawn(listener.accept(api_socket, Port::Operators, api::operator_routes().await?));
     tokio::spawn(Listener::accept_local(
@@ -195,6 +207,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tracing::info!(agents = %agents_at, api = %api_at, data_dir = %args.data_dir.display(), "serving");
     stopped().await?;
     tracing::info!("stopping");
+    sessions.stop();
+    if let Err(error) = spawn_blocking(move || table.save()).await? {
+        tracing::warn!(%error, "who is connected cannot be written down");
+    }
     drop(fs::remove_file(folder.join("convoy.sock")));
     drop(fs::remove_file(folder.join("addresses")));
     Ok(())

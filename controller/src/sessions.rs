@@ -1,7 +1,10 @@
-//! Which clients have a session just now: the newest one of each. Nothing durable, and nothing that a gate counts.
+//! Which clients have a session just now, the newest one of each, and when the others had theirs. Nothing durable, and nothing that a gate counts: what is
+//! to last over a restart is taken from here by `presence`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    mem,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -9,13 +12,19 @@ use std::{
     time::Duration,
 };
 
-use convoy_fleet::client::ClientNumber;
+use convoy_fleet::{
+    client::ClientNumber,
+    presence::{Presence, Seen},
+};
 use convoy_proto::v1::{ScepOrder, ScepOrderAnswer};
+use jiff::Timestamp;
 use roaring::RoaringBitmap;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::Instant,
 };
+
+use crate::clock;
 
 /// So many sessions a client may open at once,
 const BURST: u32 = 30;
@@ -27,10 +36,22 @@ const ORDERS: usize = 4;
 /// The open sessions.
 #[derive(Default)]
 pub struct Sessions {
-    open: Mutex<HashMap<ClientNumber, Open>>,
+    known: Mutex<Known>,
     next: AtomicU64,
+    /// Wakes whoever writes down what has changed.
+    changed: Notify,
     /// Until when each client's past sessions are paid for.
     paid: Mutex<HashMap<ClientNumber, Instant>>,
+}
+
+/// Under one lock, so that what is known of a client is in the order in which it happened.
+#[derive(Default)]
+struct Known {
+    open: HashMap<ClientNumber, Open>,
+    presence: Presence,
+    /// Whose presence is not written down yet.
+    changed: HashSet<ClientNumber>,
+    stopping: bool,
 }
 
 struct Open {
@@ -69,11 +90,16 @@ pub struct Session {
 impl Sessions {
     /// Opens a session in the place of an older one of the same client, which learns that it was replaced. The second of the pair receives its orders.
     #[must_use]
-    pub fn open(self: &Arc<Self>, client: ClientNumber) -> (Session, mpsc::Receiver<Order>) {
+    pub fn open(
+        self: &Arc<Self>,
+        client: ClientNumber,
+        address: IpAddr,
+    ) -> (Session, mpsc::Receiver<Order>) {
         let (orders, inbox) = mpsc::channel(ORDERS);
         let replaced = Arc::new(Notify::new());
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let older = self.lock().insert(
+        let mut known = self.lock();
+        let older = known.open.insert(
             client,
             Open {
                 number,
@@ -81,6 +107,10 @@ impl Sessions {
                 orders,
             },
         );
+        known.presence.connected(client, address, clock::now());
+        known.changed.insert(client);
+        drop(known);
+        self.changed.notify_one();
         if let Some(older) = older {
             older.replaced.notify_one();
         }
@@ -103,8 +133,8 @@ impl Sessions {
         order: ScepOrder,
     ) -> Result<oneshot::Receiver<ScepOrderAnswer>, NoSession> {
         let (answer, answered) = oneshot::channel();
-        let open = self.lock();
-        let session = open.get(&client).ok_or(NoSession::NotConnected)?;
+        let known = self.lock();
+        let session = known.open.get(&client).ok_or(NoSession::NotConnected)?;
         match session.orders.try_send(Order { order, answer }) {
             Ok(()) => Ok(answered),
             Err(mpsc::error::TrySendError::Full(_)) => Err(NoSession::Busy),
@@ -126,17 +156,71 @@ impl Sessions {
     /// Whether a client has a session.
     #[must_use]
     pub fn contains(&self, client: ClientNumber) -> bool {
-        self.lock().contains_key(&client)
+        self.lock().open.contains_key(&client)
     }
 
     /// All clients that have one.
     #[must_use]
     pub fn clients(&self) -> RoaringBitmap {
-        self.lock().keys().copied().collect()
+        self.lock().presence.open().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ClientNumber, Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A client's newest session, open or not. `None`: it has had none.
+    #[must_use]
+    pub fn seen(&self, client: ClientNumber) -> Option<Seen> {
+        self.lock().presence.of(client)
+    }
+
+    /// When a client was last seen. `None`: it has had no session.
+    #[must_use]
+    pub fn last_seen(&self, client: ClientNumber) -> Option<Timestamp> {
+        self.lock().presence.last_seen(client)
+    }
+
+    /// Whose session ended by nothing that the client did: it is open, or was when the controller stopped.
+    #[must_use]
+    pub fn expected(&self) -> RoaringBitmap {
+        self.lock().presence.expected()
+    }
+
+    /// Begins with what was known when the controller stopped.
+    pub fn recall(&self, presence: Presence) {
+        self.lock().presence = presence;
+    }
+
+    /// Whose session is open is there now.
+    pub fn look(&self) {
+        self.lock().presence.looked(clock::now());
+    }
+
+    /// From now on sessions end because the controller does, and not their clients.
+    pub fn stop(&self) {
+        self.lock().stopping = true;
+    }
+
+    /// Returns when something has changed since [`changes`](Self::changes) was called.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// What has changed since it was asked for last, and when those whose session is open were looked at.
+    #[must_use]
+    pub fn changes(&self) -> (Vec<(ClientNumber, Seen)>, Option<Timestamp>) {
+        let mut known = self.lock();
+        let changed = mem::take(&mut known.changed)
+            .into_iter()
+            .filter_map(|client| known.presence.of(client).map(|seen| (client, seen)))
+            .collect();
+        (changed, known.presence.looked_at())
+    }
+
+    /// Takes back changes that could not be written down.
+    pub fn unchanged(&self, clients: impl IntoIterator<Item = ClientNumber>) {
+        self.lock().changed.extend(clients);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,6 +235,7 @@ impl Session {
     pub fn is_newest(&self) -> bool {
         self.sessions
             .lock()
+            .open
             .get(&self.client)
             .is_some_and(|open| open.number == self.number)
     }
@@ -158,19 +243,30 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let mut open = self.sessions.lock();
-        if open
+        let mut known = self.sessions.lock();
+        let is_newest = known
+            .open
             .get(&self.client)
-            .is_some_and(|newest| newest.number == self.number)
-        {
-            open.remove(&self.client);
+            .is_some_and(|newest| newest.number == self.number);
+        if is_newest {
+            known.open.remove(&self.client);
+            if !known.stopping {
+                known.presence.disconnected(self.client, clock::now());
+                known.changed.insert(self.client);
+            }
+            drop(known);
+            self.sessions.changed.notify_one();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[test]
     fn a_client_that_comes_too_often_waits_and_others_do_not() {
@@ -185,13 +281,36 @@ mod tests {
     #[test]
     fn the_newest_session_is_the_clients() {
         let sessions = Arc::new(Sessions::default());
-        let (older, _) = sessions.open(1);
-        let (newer, _) = sessions.open(1);
+        let (older, _) = sessions.open(1, HERE);
+        let (newer, _) = sessions.open(1, HERE);
         assert!(!older.is_newest() && newer.is_newest());
+        // Whenever the older one ends, the client is connected.
         drop(older);
-        assert!(sessions.contains(1));
+        assert!(sessions.contains(1) && sessions.expected().contains(1));
         drop(newer);
-        assert!(!sessions.contains(1));
+        assert!(!sessions.contains(1) && !sessions.expected().contains(1));
+    }
+
+    #[test]
+    fn what_has_changed_is_given_once_and_again_if_it_could_not_be_written_down() {
+        let sessions = Arc::new(Sessions::default());
+        let (session, _) = sessions.open(1, HERE);
+        let (_other, _) = sessions.open(2, HERE);
+        let clients = || {
+            let (changed, _) = sessions.changes();
+            let mut clients: Vec<_> = changed.into_iter().map(|(client, _)| client).collect();
+            clients.sort_unstable();
+            clients
+        };
+        assert_eq!(clients(), [1, 2]);
+        assert_eq!(clients(), [0; 0]);
+        sessions.unchanged([1]);
+        assert_eq!(clients(), [1]);
+        // What ends with the controller has not ended for the client.
+        sessions.stop();
+        drop(session);
+        assert_eq!(clients(), [0; 0]);
+        assert!(sessions.expected().contains(1));
     }
 
     #[tokio::test]
@@ -199,8 +318,8 @@ mod tests {
         let sessions = Arc::new(Sessions::default());
         let order = || sessions.order(1, ScepOrder::default());
         assert!(matches!(order(), Err(NoSession::NotConnected)));
-        let (_older, mut of_older) = sessions.open(1);
-        let (newer, mut of_newer) = sessions.open(1);
+        let (_older, mut of_older) = sessions.open(1, HERE);
+        let (newer, mut of_newer) = sessions.open(1, HERE);
         let answered = order().expect("a session");
         assert!(of_older.recv().await.is_none());
         let taken = of_newer.recv().await.expect("an order");

@@ -70,6 +70,7 @@ impl Sights {
         };
         Sight {
             connected_since: seen.since.filter(|_| connected),
+            last_seen: None,
             obstacle: seen
                 .obstacle
                 .as_ref()

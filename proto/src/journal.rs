@@ -15,6 +15,7 @@ use convoy_shared::{
 };
 use jiff::SignedDuration;
 use prost::Message as _;
+use roaring::RoaringBitmap;
 
 use self::wire::{actor, event::Kind};
 use crate::{
@@ -165,10 +166,6 @@ fn write_event(event: &Event) -> wire::Event {
             })
         }
         Event::ClientConnected(connected) => Kind::ClientConnected(connected.into()),
-        Event::ClientDisconnected { client } => {
-            Kind::ClientDisconnected(wire::ClientDisconnected { client: *client })
-        }
-        Event::ClientsSeen { clients } => Kind::ClientsSeen(clients.into()),
         Event::EvidenceGiven {
             client,
             revision,
@@ -231,10 +228,12 @@ fn write_event(event: &Event) -> wire::Event {
             rotation,
             phase,
             reason,
+            expected,
         } => Kind::PhaseEntered(wire::PhaseEntered {
             rotation_id: copied(rotation.as_bytes()),
             phase: wire::Phase::from(*phase).into(),
             reason: reason.clone(),
+            expected: write_clients(expected),
         }),
         Event::RotationPaused { rotation } => Kind::RotationPaused(wire::RotationPaused {
             rotation_id: copied(rotation.as_bytes()),
@@ -292,12 +291,6 @@ fn read_event(kind: Kind) -> Result<Event, BadEntry> {
             expires_at: read_timestamp(wire.expires_at, "expires_at")?,
         },
         Kind::ClientConnected(wire) => Event::ClientConnected(wire.try_into()?),
-        Kind::ClientDisconnected(wire) => Event::ClientDisconnected {
-            client: wire.client,
-        },
-        Kind::ClientsSeen(wire) => Event::ClientsSeen {
-            clients: wire.try_into()?,
-        },
         Kind::EvidenceGiven(wire) => Event::EvidenceGiven {
             client: wire.client,
             revision: Revision(wire.revision),
@@ -345,6 +338,7 @@ fn read_event(kind: Kind) -> Result<Event, BadEntry> {
             rotation: RotationId::from_bytes(&wire.rotation_id)?,
             phase: wire.phase().try_into()?,
             reason: wire.reason,
+            expected: read_clients(&wire.expected)?,
         },
         Kind::RotationPaused(wire) => Event::RotationPaused {
             rotation: RotationId::from_bytes(&wire.rotation_id)?,
@@ -359,6 +353,27 @@ fn read_event(kind: Kind) -> Result<Event, BadEntry> {
             until: read_timestamp(wire.until, "until")?,
         },
     })
+}
+
+/// Clients' numbers, as the Roaring format has them; none as no bytes.
+fn write_clients(clients: &RoaringBitmap) -> Bytes {
+    if clients.is_empty() {
+        return Bytes::new();
+    }
+    let mut bytes = Vec::with_capacity(clients.serialized_size());
+    let written = clients.serialize_into(&mut bytes);
+    debug_assert!(written.is_ok(), "memory takes every byte");
+    bytes.into()
+}
+
+fn read_clients(mut bytes: &[u8]) -> Result<RoaringBitmap, BadEntry> {
+    if bytes.is_empty() {
+        return Ok(RoaringBitmap::new());
+    }
+    match RoaringBitmap::deserialize_from(&mut bytes) {
+        Ok(clients) if bytes.is_empty() => Ok(clients),
+        Ok(_) | Err(_) => Err(BadEntry::Missing("clients")),
+    }
 }
 
 fn copied(bytes: &[u8]) -> Bytes {

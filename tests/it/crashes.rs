@@ -302,6 +302,7 @@ fn last_seen_and_evidence_survive_a_restart() {
     let before = [fleet.client("one"), fleet.client("two")];
     assert_eq!(before[0]["evidence"], "proved");
     let status = fleet.rotation();
+    fleet.await_presence_saved();
 
     // when the controller is killed and started, then it says the same.
     fleet.restart_controller();
@@ -319,7 +320,7 @@ fn last_seen_and_evidence_survive_a_restart() {
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 
 /// What the journal of a controller that is not running holds, byte for byte.
-fn entries(fleet: &Fleet) -> Vec<(u64, Vec<u8>)> {
+pub(crate) fn entries(fleet: &Fleet) -> Vec<(u64, Vec<u8>)> {
     let database = Database::open(journal(fleet)).expect("a journal");
     let reading = database.begin_read().expect("a transaction");
     let table = reading.open_table(ENTRIES).expect("a table");

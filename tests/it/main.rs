@@ -24,6 +24,7 @@ mod metrics;
 mod noise;
 mod operators;
 mod ports;
+mod presence;
 mod puppet;
 mod reasons;
 mod road;

@@ -34,6 +34,7 @@ struct Client {
     suspicion: String,
     at_risk: bool,
     served_generation: u64,
+    address: String,
     missing_reason: Option<Reason>,
 }
 
@@ -76,6 +77,7 @@ impl TryFrom<v1::Client> for Client {
             suspicion: wire.suspicion,
             at_risk: wire.at_risk,
             served_generation: wire.served_generation,
+            address: wire.address,
             missing_reason: wire.missing_reason.map(Reason::try_from).transpose()?,
         })
     }
@@ -295,6 +297,7 @@ fn shown(client: &Client, now: Timestamp) -> String {
             "Last seen",
             words::seen(client.connected, client.last_seen, now),
         ),
+        ("Address", or_dash(&client.address)),
         ("Trust revision", counted_from_one(client.trust_revision)),
         ("Anchors", anchors(client)),
         ("Verification", client.verification_mode.to_string()),
@@ -340,6 +343,10 @@ fn state(client: &Client) -> String {
 }
 
 /// Numbers that begin with 1: 0 says that there is none yet.
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-" } else { text }.to_owned()
+}
+
 fn counted_from_one(number: u64) -> String {
     match number {
         0 => "-".to_owned(),
@@ -383,6 +390,7 @@ mod tests {
             suspicion: String::new(),
             at_risk: true,
             served_generation: 0,
+            address: String::new(),
             missing_reason: Some(v1::Reason {
                 code: 1,
                 text: "off or out of reach since 2026-08-01T10:00:00Z".to_owned(),
@@ -435,7 +443,7 @@ pc-1  default  active, at risk  3         proved    verify  3 h ago             
             "{\"id\":\"8c5a3f52-0000-4000-8000-000000000001\",\"name\":\"pc-1\",\"group\":\"default\",\"state\":\"active\",\
              \"joined_at\":\"2026-08-01T10:00:00Z\",\"last_seen\":\"2026-08-01T10:00:00Z\",\"connected\":false,\
              \"trust_revision\":3,\"verification_mode\":\"verify\",\"evidence\":\"proved\",\"agent_version\":\"0.1.0\",\
-             \"anchors\":[1,2],\"identity_expires_at\":null,\"suspicion\":\"\",\"at_risk\":true,\"served_generation\":0,\
+             \"anchors\":[1,2],\"identity_expires_at\":null,\"suspicion\":\"\",\"at_risk\":true,\"served_generation\":0,\"address\":\"\",\
              \"missing_reason\":{\"code\":\"off\",\"text\":\"off or out of reach since 2026-08-01T10:00:00Z\"}}"
         );
     }

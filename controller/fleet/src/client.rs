@@ -24,8 +24,6 @@ pub struct Client {
     pub state: ClientState,
     /// When it joined.
     pub joined_at: Timestamp,
-    /// When it was last seen.
-    pub last_seen: Timestamp,
     /// Revision of the trust document that it was given when it joined.
     pub joined_with: Revision,
     /// What it last stated. `None`: it has not had a session yet.

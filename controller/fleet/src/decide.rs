@@ -10,6 +10,7 @@ use convoy_shared::{
     trust::{Anchor, Anchors, Mode},
 };
 use jiff::Timestamp;
+use roaring::RoaringBitmap;
 
 use crate::{
     client::{ClientNumber, ClientState},
@@ -136,7 +137,10 @@ pub enum Command {
         until: Timestamp,
     },
     /// Begin the next phase if it may begin. This is where gates open.
-    Advance,
+    Advance {
+        /// Who is connected just now: if the swap begins, they are expected back.
+        connected: RoaringBitmap,
+    },
     /// Issue the present trust again before it expires.
     RefreshTrust,
     /// Something about SCEP settings.
@@ -280,7 +284,7 @@ pub fn decide(fleet: &Fleet, command: Command, now: Timestamp) -> Result<Vec<Eve
             reason,
             until,
         } => waive(fleet, rotation, client, reason, until, now),
-        Command::Advance => Ok(advance(fleet, now)),
+        Command::Advance { connected } => Ok(advance(fleet, connected, now)),
         Command::RefreshTrust => Ok(refresh(fleet, now)),
         Command::Enrolment(command) => enrolment::decide(fleet, command),
         Command::Issuance(command) => issuance::decide(fleet, command, now),

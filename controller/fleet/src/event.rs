@@ -110,18 +110,8 @@ pub enum Event {
         /// When it expires.
         expires_at: Timestamp,
     },
-    /// A client opened a session.
+    /// A client opened a session, and what it stated was news. That it is connected is in [`Presence`](crate::presence::Presence), and no event.
     ClientConnected(Connected),
-    /// A client's session ended.
-    ClientDisconnected {
-        /// Whose.
-        client: ClientNumber,
-    },
-    /// These clients had a session at the entry's time.
-    ClientsSeen {
-        /// Which.
-        clients: RoaringBitmap,
-    },
     /// A client has shown something about its group's present trust document.
     EvidenceGiven {
         /// Whose.
@@ -200,6 +190,8 @@ pub enum Event {
         phase: Phase,
         /// Why it ended early. Empty otherwise.
         reason: String,
+        /// `Swapping`: who was connected when it began, and is expected back. Empty otherwise.
+        expected: RoaringBitmap,
     },
     /// No phase begins any more.
     RotationPaused {

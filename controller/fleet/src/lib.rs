@@ -9,6 +9,7 @@ pub mod enrolment;
 pub mod event;
 pub mod gate;
 pub mod issuance;
+pub mod presence;
 pub mod reason;
 pub mod refusal;
 pub mod rotation;

@@ -71,11 +71,13 @@ pub enum Obstacle {
 /// Clocks that differ by no more are taken for the same.
 pub const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(5);
 
-/// What was seen of a client since the controller began. None of it is in the journal.
+/// What was seen of a client, most of it since the controller began. None of it is in the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sight {
     /// Since when it has a session. `None`: it has none.
     pub connected_since: Option<Timestamp>,
+    /// When it was last seen. `None`: not since it joined.
+    pub last_seen: Option<Timestamp>,
     /// What kept it from showing what it was last asked for.
     pub obstacle: Option<Obstacle>,
     /// How far its clock is ahead of the controller's, if it said so.
@@ -103,13 +105,15 @@ pub fn reason(
         return Some(Reason::Suspect(suspicion));
     }
     let Some(connected_since) = sight.connected_since else {
-        return Some(if fleet.standing(record, now) == Standing::CutOff {
-            Reason::CutOff
-        } else {
-            Reason::Off {
-                since: record.last_seen,
-            }
-        });
+        return Some(
+            if fleet.standing(record, sight.last_seen, now) == Standing::CutOff {
+                Reason::CutOff
+            } else {
+                Reason::Off {
+                    since: sight.last_seen.unwrap_or(record.joined_at),
+                }
+            },
+        );
     };
     let hindered = |obstacle| Reason::Hindered {
         obstacle,

@@ -5,7 +5,10 @@ use convoy_shared::{id::AnchorNumber, trust::Mode};
 use jiff::{SignedDuration, Timestamp};
 use roaring::RoaringBitmap;
 
-use crate::{client::Client, state::Fleet};
+use crate::{
+    client::{Client, ClientNumber},
+    state::Fleet,
+};
 
 /// What a client accepts of what the controller holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,9 +22,14 @@ pub enum Standing {
 }
 
 impl Fleet {
-    /// How a client stands at `now`, by the newest document that it is known to hold.
+    /// How a client stands at `now`, by the newest document that it is known to hold, and when it was last seen (`None`: not since it joined).
     #[must_use]
-    pub fn standing(&self, client: &Client, now: Timestamp) -> Standing {
+    pub fn standing(
+        &self,
+        client: &Client,
+        last_seen: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Standing {
         let served = |anchors: &[AnchorNumber]| {
             self.serving()
                 .and_then(|serving| self.certificate(serving))
@@ -43,34 +51,39 @@ impl Fleet {
         let vouched = self
             .certificates()
             .any(|(_, held)| !held.retired && anchors.contains(&held.anchor));
-        if vouched || self.may_be_off(client, now) {
+        if vouched || self.may_be_off(client, last_seen, now) {
             Standing::AtRisk
         } else {
             Standing::CutOff
         }
     }
 
-    /// The clients of the roster that are cut off.
+    /// The clients of the roster that are cut off, by when each was last seen.
     #[must_use]
-    pub fn cut_off(&self, now: Timestamp) -> RoaringBitmap {
+    pub fn cut_off(
+        &self,
+        last_seen: impl Fn(ClientNumber) -> Option<Timestamp>,
+        now: Timestamp,
+    ) -> RoaringBitmap {
         self.clients()
             .filter(|(number, client)| {
-                self.roster().contains(*number) && self.standing(client, now) == Standing::CutOff
+                self.roster().contains(*number)
+                    && self.standing(client, last_seen(*number), now) == Standing::CutOff
             })
             .map(|(number, _)| number)
             .collect()
     }
 
     /// Whether a client may still accept any certificate: it was told to, and its lease began no later than it was last seen.
-    fn may_be_off(&self, client: &Client, now: Timestamp) -> bool {
+    fn may_be_off(&self, client: &Client, last_seen: Option<Timestamp>, now: Timestamp) -> bool {
         let Some(Mode::Off { lease }) = self.mode_of(client.revision()) else {
             return false;
         };
         let longest = self
             .root()
             .map_or(SignedDuration::ZERO, |root| root.max_off);
-        client
-            .last_seen
+        last_seen
+            .unwrap_or(client.joined_at)
             .checked_add(lease.min(longest))
             .is_ok_and(|end| now <= end)
     }

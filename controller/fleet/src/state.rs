@@ -42,7 +42,6 @@ pub struct Fleet {
     by_id: HashMap<ClientId, ClientNumber>,
     by_key: HashMap<Digest, ClientNumber>,
     roster: RoaringBitmap,
-    connected: RoaringBitmap,
     certificates: BTreeMap<Generation, KeptCertificate>,
     serving: Option<Generation>,
     publications: BTreeMap<Revision, Published>,
@@ -271,12 +270,6 @@ impl Fleet {
         &self.roster
     }
 
-    /// Those whose session is open, by what was last written down.
-    #[must_use]
-    pub const fn connected(&self) -> &RoaringBitmap {
-        &self.connected
-    }
-
     /// Certificates by generation.
     pub fn certificates(&self) -> impl DoubleEndedIterator<Item = (Generation, &KeptCertificate)> {
         self.certificates
@@ -405,6 +398,13 @@ impl Fleet {
         self.publications
             .get(&revision)
             .map(|published| published.mode)
+    }
+
+    /// What a revision was published for.
+    pub(crate) fn purpose_of(&self, revision: Revision) -> Option<Purpose> {
+        self.publications
+            .get(&revision)
+            .map(|published| published.purpose)
     }
 
     /// SCEP settings and devices' requests.

@@ -8,10 +8,10 @@ use convoy_shared::{
 };
 
 use crate::{
-    client::{Client, ClientNumber, ClientState, RETURNS_OF_COPIES, Suspicion},
+    client::{Client, ClientNumber, ClientState, RETURNS_OF_COPIES, Stated, Suspicion},
     enrolment::{self, EnrolmentStatement},
     event::{Connected, Event, Purpose},
-    rotation::{Rotation, Strategy},
+    rotation::{Phase, Rotation, Strategy},
     state::Fleet,
 };
 
@@ -33,8 +33,6 @@ pub enum Statement {
         /// The certificate that it accepted for this session.
         served: Generation,
     },
-    /// Its session ended.
-    Disconnected,
     /// It has received its group's trust document.
     Received(Held),
     /// It has stored that, and it is in force.
@@ -81,7 +79,6 @@ pub fn decide(fleet: &Fleet, number: ClientNumber, statement: Statement) -> Vec<
             };
             connect(fleet, client, connected)
         }
-        Statement::Disconnected => vec![Event::ClientDisconnected { client: number }],
         Statement::Received(held) => acknowledged(fleet, number, client, held, Evidence::Received),
         Statement::Applied(held) => acknowledged(fleet, number, client, held, Evidence::Applied),
         Statement::Proved(held, generation) => match subject(fleet, client, held, generation) {
@@ -144,8 +141,64 @@ fn connect(fleet: &Fleet, client: &Client, connected: Connected) -> Vec<Event> {
     if let Some(suspicion) = suspicion {
         events.extend(suspected(number, client, suspicion));
     }
-    events.push(Event::ClientConnected(connected));
+    if !events.is_empty() || is_news(fleet, client, &connected) {
+        events.push(Event::ClientConnected(connected));
+    }
     events
+}
+
+/// Whether what a client states when it connects changes anything: all that the fold of [`Event::ClientConnected`] does.
+fn is_news(fleet: &Fleet, client: &Client, connected: &Connected) -> bool {
+    let stated = Stated {
+        revision: connected.held,
+        mode: connected.mode,
+        served: connected.served,
+    };
+    if client.stated != Some(stated)
+        || client.agent_version != connected.agent_version
+        || client.instances
+            != client
+                .instances
+                .after(connected.instance, connected.incarnation)
+    {
+        return true;
+    }
+    changes_running(fleet, connected) || is_first_applied(fleet, client, connected)
+}
+
+/// Whether a client is back after the swap, or no longer holds what it has shown.
+fn changes_running(fleet: &Fleet, connected: &Connected) -> bool {
+    let Some(rotation) = fleet.running() else {
+        return false;
+    };
+    let number = connected.client;
+    let is_back = rotation.phase == Phase::Swapping
+        && connected.served == rotation.to
+        && !rotation.returned.contains(number);
+    let purpose = connected.held.and_then(|held| fleet.purpose_of(held));
+    let loses = if purpose == Some(Purpose::Enforce(rotation.id)) {
+        false
+    } else if purpose == Some(Purpose::Prepare(rotation.id)) {
+        rotation.confirmed.contains(number)
+    } else {
+        rotation.evidence(number).is_some()
+    };
+    is_back || loses
+}
+
+/// Whether a client that counts shows for the first time that it holds the present document of its group.
+fn is_first_applied(fleet: &Fleet, client: &Client, connected: &Connected) -> bool {
+    let Some(trust) = fleet.group(&client.group).map(|group| &group.trust) else {
+        return false;
+    };
+    let about = match trust.purpose {
+        Purpose::Steady => None,
+        Purpose::Prepare(id) | Purpose::Enforce(id) => fleet.rotation(id),
+    };
+    connected.held == Some(trust.held.revision)
+        && client.state == ClientState::Active
+        && client.suspicion.is_none()
+        && about.is_some_and(|rotation| !rotation.applied.contains(connected.client))
 }
 
 fn acknowledged(

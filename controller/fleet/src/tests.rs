@@ -18,6 +18,7 @@ mod requests;
 mod restart;
 mod walk;
 
+use core::net::Ipv4Addr;
 use std::collections::BTreeMap;
 
 use convoy_shared::{
@@ -31,13 +32,15 @@ use convoy_shared::{
     trust::{Mode, ModeInForce},
 };
 use jiff::{SignedDuration, Timestamp};
+use roaring::RoaringBitmap;
 use uuid::Uuid;
 
 use crate::{
-    client::{Client, ClientNumber},
+    client::{Client, ClientNumber, ClientState},
     decide::{Command, decide},
-    event::{Actor, Certificate, Entry, Event, Purpose, Request, SignedRoot},
+    event::{Actor, Certificate, Connected, Entry, Event, Purpose, Request, SignedRoot},
     gate,
+    presence::Presence,
     refusal::Refusal,
     rotation::{Duty, Phase, Rotation, RotationOptions, Strategy, due},
     standing::Standing,
@@ -59,6 +62,7 @@ struct World {
     ledger: Ledger,
     last_id: u128,
     tokens: BTreeMap<GroupName, TokenId>,
+    presence: Presence,
 }
 
 impl World {
@@ -75,6 +79,7 @@ impl World {
             ledger: Ledger::default(),
             last_id: 0,
             tokens: BTreeMap::new(),
+            presence: Presence::default(),
         };
         let key = PublicKey::from_bytes(&[1; 32]).expect("32 bytes");
         let role = Role::new(vec![key], 1).expect("a role");
@@ -150,9 +155,63 @@ impl World {
     /// Takes in what a client states, and returns what it led to.
     fn state(&mut self, client: ClientNumber, statement: Statement) -> Vec<Event> {
         self.ledger.note(&self.fleet, client, &statement);
+        if matches!(statement, Statement::Connected { .. }) {
+            self.presence
+                .connected(client, Ipv4Addr::LOCALHOST.into(), self.now);
+        }
+        self.silence_changes_nothing(client, &statement);
         let events = statement::decide(&self.fleet, client, statement);
         self.append(events.clone(), Actor::Clients, None);
         events
+    }
+
+    /// Who connects and states nothing new is not in the journal: an entry of what it stated would change nothing.
+    fn silence_changes_nothing(&self, number: ClientNumber, statement: &Statement) {
+        let Statement::Connected {
+            incarnation,
+            instance,
+            held,
+            mode,
+            agent_version,
+            served,
+        } = statement.clone()
+        else {
+            return;
+        };
+        let client = self.fleet.client(number).expect("a client");
+        let decided = statement::decide(&self.fleet, number, statement.clone());
+        if !decided.is_empty() || client.state == ClientState::Decommissioned {
+            return;
+        }
+        let known = self.fleet.published(&client.group, held.revision) == Some(held.digest);
+        let mut other = self.fleet.clone();
+        other.fold(&Entry {
+            time: self.fleet.last_time().expect("a fleet"),
+            actor: Actor::Clients,
+            request: None,
+            replica: "1".to_owned(),
+            events: vec![Event::ClientConnected(Connected {
+                client: number,
+                incarnation,
+                instance,
+                held: known.then_some(held.revision),
+                mode,
+                agent_version,
+                served,
+            })],
+        });
+        assert_eq!(other, self.fleet, "news was not written down");
+    }
+
+    /// A client's session ends.
+    fn leaves(&mut self, client: ClientNumber) {
+        self.presence.disconnected(client, self.now);
+    }
+
+    fn advance(&self) -> Command {
+        Command::Advance {
+            connected: self.presence.expected(),
+        }
     }
 
     fn append(&mut self, mut events: Vec<Event>, actor: Actor, request: Option<Request>) {
@@ -182,7 +241,7 @@ impl World {
             Duty::HoldCandidate(generation) | Duty::Swap(generation) => {
                 Command::AttestLoaded(generation)
             }
-            Duty::Advance => Command::Advance,
+            Duty::Advance => self.advance(),
             Duty::RefreshTrust => Command::RefreshTrust,
         });
         assert!(!events.is_empty(), "{duty:?} was due and led to nothing");

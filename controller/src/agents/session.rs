@@ -59,7 +59,8 @@ pub(super) async fn run(
         Err(_) => return,
     };
     let client = identity.client;
-    let (session, orders) = agents.sessions.open(client);
+    let (session, orders) = agents.sessions.open(client, peer.address);
+    tracing::debug!(client = %identity.id, address = %peer.address, served = %peer.served, "client connected");
     let mut talk = Talk {
         session,
         heads: agents.keeper.heads(),
@@ -76,7 +77,7 @@ pub(super) async fn run(
         swap_at: None,
         scep: Enrolling::new(&hello, orders),
     };
-    // A client that comes too often waits: each session is two entries in the journal.
+    // A client that comes too often waits: a session may be an entry in the journal.
     sleep(talk.agents.sessions.too_soon(client)).await;
     if !talk.session.is_newest() {
         return;
@@ -87,14 +88,8 @@ pub(super) async fn run(
         // A client that does not read hears nothing.
         drop(timeout(PATIENCE, talk.outbound.send(Err(refused))).await);
     }
-    if talk.session.is_newest() {
-        drop(
-            talk.agents
-                .keeper
-                .state(client, Statement::Disconnected)
-                .await,
-        );
-    }
+    drop(talk);
+    tracing::debug!(client = %identity.id, "client disconnected");
 }
 
 /// Why a session ends.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use convoy_fleet::{
     client::{ClientNumber, Suspicion},
-    reason::{Obstacle, Reason, reason},
+    reason::{Obstacle, Reason, Sight, reason},
     rotation::Rotation,
     state::Fleet,
 };
@@ -44,7 +44,10 @@ impl Seen<'_> {
     ) -> Option<Reason> {
         let trust = &fleet.group(&fleet.client(client)?.group)?.trust;
         let connected = self.sessions.contains(client);
-        let sight = self.sights.of(client, connected, trust.held);
+        let sight = Sight {
+            last_seen: self.sessions.last_seen(client),
+            ..self.sights.of(client, connected, trust.held)
+        };
         reason(fleet, rotation, client, sight, now)
     }
 }

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use roaring::RoaringBitmap;
 
 use super::reason::{Seen, waiting, write_reason};
+use crate::sessions::Sessions;
 
 /// The most clients that are named in a list of missing ones.
 const NAMED: usize = 1000;
@@ -62,7 +63,7 @@ pub(super) fn client(
     waited_for: &RoaringBitmap,
     now: Timestamp,
 ) -> v1::Client {
-    let standing = fleet.standing(client, now);
+    let standing = fleet.standing(client, seen.sessions.last_seen(number), now);
     let missing_reason = fleet
         .running()
         .filter(|_| waited_for.contains(number))
@@ -88,7 +89,7 @@ pub(super) fn client(
         }
         .into(),
         joined_at: Some(timestamp(client.joined_at)),
-        last_seen: Some(timestamp(client.last_seen)),
+        last_seen: Some(timestamp(last_seen(client, number, seen.sessions))),
         connected: seen.sessions.contains(number),
         trust_revision: revision.0,
         verification_mode: client
@@ -110,8 +111,20 @@ pub(super) fn client(
             .unwrap_or_default(),
         at_risk: standing == Standing::AtRisk,
         served_generation: client.stated.map_or(0, |stated| stated.served.0),
+        address: seen
+            .sessions
+            .seen(number)
+            .map(|seen| seen.address.to_string())
+            .unwrap_or_default(),
         missing_reason: missing_reason.as_ref().map(write_reason),
     }
+}
+
+/// When a client was last seen: when it joined, if it has not come since.
+fn last_seen(client: &Client, number: ClientNumber, sessions: &Sessions) -> Timestamp {
+    sessions
+        .last_seen(number)
+        .map_or(client.joined_at, |seen| seen.max(client.joined_at))
 }
 
 pub(super) fn certificate(
@@ -282,7 +295,7 @@ fn missing_client(
         id: client.id.to_string(),
         name: client.name.clone(),
         group: client.group.to_string(),
-        last_seen: Some(timestamp(client.last_seen)),
+        last_seen: Some(timestamp(last_seen(client, number, seen.sessions))),
         connected: seen.sessions.contains(number),
         evidence: write_evidence(rotation.evidence(number)).into(),
         reason: Some(write_reason(&reason)),

@@ -1,18 +1,16 @@
 //! The journal in a file of this machine (redb). It is verified, never repaired here, and one process holds it at a time.
 
+pub(crate) mod file;
+
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ::redb::{
-    Builder, Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _,
-    TableDefinition, WriteTransaction, backends::FileBackend,
-};
+use ::redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use convoy_shared::id::Digest;
 use futures_util::future::BoxFuture;
 use tokio::task::spawn_blocking;
@@ -21,10 +19,9 @@ use super::{
     AppendError, Cause, Damage, Entries, Journal, ReadError,
     record::{NO_ENTRY, Record},
 };
+use file::{begin_write, calmly, storage};
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
-/// Entries are read once, at the start; the tree's inner pages are all that is asked for again.
-const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// The journal in one file. An append returns when the entry is on the disk (two-phase commit). Each call runs on a thread of its own, so that
 /// dropping a future does not stop what it began.
@@ -232,15 +229,10 @@ fn begin(path: &Path) -> Result<(), OpenError> {
 }
 
 fn open_database(file: File) -> Result<Database, OpenError> {
-    Builder::new()
-        .set_cache_size(CACHE_BYTES)
-        // Else a page that was changed from outside makes redb panic, and not fail.
-        .set_check_integrity_on_open(true)
-        .create_with_backend(FileBackend::new(file).map_err(storage)?)
-        .map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse,
-            error => OpenError::Storage(storage(error)),
-        })
+    file::database(file).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse,
+        error => OpenError::Storage(storage(error)),
+    })
 }
 
 /// The last entry, if it has its own hash and that of the one before.
@@ -276,16 +268,6 @@ fn newest(database: &Database) -> Result<Head, OpenError> {
     })
 }
 
-fn begin_write(database: &Database) -> Result<WriteTransaction, Cause> {
-    let mut transaction = database.begin_write().map_err(storage)?;
-    transaction
-        .set_durability(Durability::Immediate)
-        .map_err(storage)?;
-    transaction.set_two_phase_commit(true);
-    transaction.set_quick_repair(true);
-    Ok(transaction)
-}
-
 fn write(database: &Database, record: &Record<'_>) -> Result<(), Cause> {
     let transaction = begin_write(database)?;
     {
@@ -297,19 +279,9 @@ fn write(database: &Database, record: &Record<'_>) -> Result<(), Cause> {
     transaction.commit().map_err(storage)
 }
 
-/// What redb does not expect of a file makes it panic; here that is an error like any other.
-fn calmly<T, E: From<Cause>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_panic| Err(Cause::from("the storage engine panicked").into()))
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing is left half done under these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn storage(error: impl Into<::redb::Error>) -> Cause {
-    Box::new(error.into())
 }
 
 /// Why a journal cannot be opened.

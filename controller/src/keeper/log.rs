@@ -65,6 +65,7 @@ pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
             rotation,
             phase,
             reason,
+            expected: _,
         } => tracing::info!(%rotation, %phase, reason, "phase entered"),
         Event::RotationPaused { rotation } => {
             tracing::info!(%rotation, actor = ?entry.actor, "rotation paused")
@@ -93,10 +94,7 @@ pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
             "evidence cleared: the client went back to an earlier state"
         ),
         Event::ClientConnected(connected) => {
-            tracing::debug!(client = named(&connected.client), served = %connected.served, "client connected")
-        }
-        Event::ClientDisconnected { client } => {
-            tracing::debug!(client = named(client), "client disconnected")
+            tracing::debug!(client = named(&connected.client), served = %connected.served, held = connected.held.map(|revision| revision.0), "client stated something new")
         }
         Event::Enrolment(event) => scep::enrolment(
             &|number| {
@@ -112,7 +110,6 @@ pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
         Event::ReplicaStarted
         | Event::AlreadySo
         | Event::ServerNamesSet { .. }
-        | Event::IdentityIssued { .. }
-        | Event::ClientsSeen { .. } => {}
+        | Event::IdentityIssued { .. } => {}
     }
 }

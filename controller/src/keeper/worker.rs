@@ -30,6 +30,7 @@ use crate::{
     health::{Degraded, Health},
     journal::{AppendError, Cause, Journal},
     keys::FleetKeys,
+    sessions::Sessions,
 };
 
 /// How many entries are read at a time.
@@ -48,6 +49,7 @@ impl Unstarted {
     pub(super) async fn open(
         journal: Arc<dyn Journal>,
         keys: Arc<FleetKeys>,
+        sessions: Arc<Sessions>,
         state: Arc<RwLock<Fleet>>,
         publish: watch::Sender<Heads>,
         inbox: mpsc::Receiver<Message>,
@@ -56,6 +58,7 @@ impl Unstarted {
         let mut worker = Worker {
             journal,
             keys,
+            sessions,
             state,
             heads: Heads::default(),
             publish,
@@ -78,6 +81,8 @@ impl Unstarted {
 struct Worker {
     journal: Arc<dyn Journal>,
     keys: Arc<FleetKeys>,
+    /// Who is connected: an entry that begins a swap says it.
+    sessions: Arc<Sessions>,
     state: Arc<RwLock<Fleet>>,
     heads: Heads,
     publish: watch::Sender<Heads>,
@@ -120,13 +125,6 @@ impl Worker {
                     reply,
                 } => self.statements(client, statement, reply).await,
                 Message::Order { order, reply } => self.orders(order, reply).await,
-                Message::Seen(clients) => {
-                    let events = vec![Event::ClientsSeen { clients }];
-                    if let Err(error) = self.save(events, clock::now(), Actor::Clients, None).await
-                    {
-                        tracing::warn!(%error, "cannot save who was seen");
-                    }
-                }
             }
         }
     }
@@ -161,7 +159,9 @@ impl Worker {
             self.looked_at = clock::now();
             let due = rotation::due(&self.read(), self.looked_at);
             let command = match due {
-                Some(Duty::Advance) => Command::Advance,
+                Some(Duty::Advance) => Command::Advance {
+                    connected: self.sessions.expected(),
+                },
                 Some(Duty::RefreshTrust) => Command::RefreshTrust,
                 Some(Duty::HoldCandidate(_) | Duty::Swap(_)) | None => {
                     self.health.clear(Degraded::Duty);
@@ -358,8 +358,6 @@ const fn is_structural(event: &Event) -> bool {
             | Event::AlreadySo
             | Event::IdentityIssued { .. }
             | Event::ClientConnected(_)
-            | Event::ClientDisconnected { .. }
-            | Event::ClientsSeen { .. }
             | Event::EvidenceGiven { .. }
             | Event::RelaxationShown { .. }
             | Event::EvidenceCleared { .. }

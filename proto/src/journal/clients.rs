@@ -2,7 +2,6 @@
 
 use convoy_fleet::event::{Connected, Joined};
 use convoy_shared::id::{ClientId, Digest, Generation, Incarnation, InstanceId, Revision, TokenId};
-use roaring::RoaringBitmap;
 
 use super::{BadEntry, copied, wire};
 use crate::time::{read_timestamp, timestamp};
@@ -85,28 +84,5 @@ impl TryFrom<wire::ClientConnected> for Connected {
             agent_version: wire.agent_version,
             served: Generation(wire.served),
         })
-    }
-}
-
-impl From<&RoaringBitmap> for wire::ClientsSeen {
-    fn from(clients: &RoaringBitmap) -> Self {
-        let mut bytes = Vec::with_capacity(clients.serialized_size());
-        let written = clients.serialize_into(&mut bytes);
-        debug_assert!(written.is_ok(), "memory takes every byte");
-        Self {
-            clients: bytes.into(),
-        }
-    }
-}
-
-impl TryFrom<wire::ClientsSeen> for RoaringBitmap {
-    type Error = BadEntry;
-
-    fn try_from(wire: wire::ClientsSeen) -> Result<Self, BadEntry> {
-        let mut rest = &*wire.clients;
-        match Self::deserialize_from(&mut rest) {
-            Ok(clients) if rest.is_empty() => Ok(clients),
-            Ok(_) | Err(_) => Err(BadEntry::Missing("clients")),
-        }
     }
 }

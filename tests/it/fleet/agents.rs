@@ -70,6 +70,16 @@ impl Fleet {
         });
     }
 
+    /// Waits until it is on the disk who is connected, and who has gone: within a second.
+    pub(crate) fn await_presence_saved(&mut self) {
+        self.eventually("presence is saved", |fleet| {
+            let log = fleet.log("controller");
+            let last = |said| log.rfind(said);
+            let changed = last("client connected").max(last("client disconnected"));
+            (last("presence saved") > changed).then_some(())
+        });
+    }
+
     pub(crate) fn client(&self, name: &str) -> Value {
         self.json(&["clients", "show", name])
     }

@@ -5,6 +5,7 @@ use convoy_shared::{
     trust::{Anchors, Mode},
 };
 use jiff::Timestamp;
+use roaring::RoaringBitmap;
 
 use super::active;
 use crate::{
@@ -109,6 +110,7 @@ pub(super) fn abort(
         rotation: rotation.id,
         phase: Phase::Aborted,
         reason: "aborted by an operator".to_owned(),
+        expected: RoaringBitmap::new(),
     }];
     if rotation.phase >= Phase::Preparing {
         events.extend(steady(fleet, now));
@@ -142,6 +144,7 @@ fn rolled_back(fleet: &Fleet, rotation: &Rotation, reason: String, now: Timestam
         rotation: rotation.id,
         phase: Phase::RolledBack,
         reason,
+        expected: RoaringBitmap::new(),
     }];
     events.extend(fleet.anchor(rotation.from).and_then(|old| {
         let anchors = Anchors::new(vec![old]).ok()?;
@@ -201,7 +204,7 @@ pub(super) fn waive(
     }])
 }
 
-pub(super) fn advance(fleet: &Fleet, now: Timestamp) -> Vec<Event> {
+pub(super) fn advance(fleet: &Fleet, connected: RoaringBitmap, now: Timestamp) -> Vec<Event> {
     let Some(rotation) = fleet.running() else {
         return vec![];
     };
@@ -222,6 +225,11 @@ pub(super) fn advance(fleet: &Fleet, now: Timestamp) -> Vec<Event> {
         rotation: rotation.id,
         phase,
         reason: String::new(),
+        expected: if phase == Phase::Swapping {
+            connected & fleet.roster()
+        } else {
+            RoaringBitmap::new()
+        },
     }];
     events.extend(match phase {
         Phase::Preparing => prepare(fleet, rotation, now),

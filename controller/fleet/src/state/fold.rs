@@ -101,16 +101,7 @@ impl Fleet {
                     client.identity_expires_at = *expires_at;
                 }
             }
-            Event::ClientConnected(connected) => self.connect(connected, entry.time),
-            Event::ClientDisconnected { client } => {
-                self.connected.remove(*client);
-                self.seen(*client, entry.time);
-            }
-            Event::ClientsSeen { clients } => {
-                for client in clients {
-                    self.seen(client, entry.time);
-                }
-            }
+            Event::ClientConnected(connected) => self.connect(connected),
             Event::EvidenceGiven {
                 client,
                 revision,
@@ -146,7 +137,6 @@ impl Fleet {
             Event::ClientDecommissioned { client } => {
                 self.clear_evidence(*client);
                 self.roster.remove(*client);
-                self.connected.remove(*client);
                 if let Some(client) = self.client_mut(*client) {
                     client.state = ClientState::Decommissioned;
                 }
@@ -205,7 +195,8 @@ impl Fleet {
                 rotation,
                 phase,
                 reason,
-            } => self.enter(*rotation, *phase, reason, entry.time),
+                expected,
+            } => self.enter(*rotation, *phase, reason, expected, entry.time),
             Event::RotationPaused { rotation } => {
                 if let Some(rotation) = self.rotation_mut(*rotation) {
                     rotation.paused = true;
@@ -287,8 +278,6 @@ pub fn outcome(event: &Event) -> Option<Outcome> {
         | Event::ClientJoined(_)
         | Event::IdentityIssued { .. }
         | Event::ClientConnected(_)
-        | Event::ClientDisconnected { .. }
-        | Event::ClientsSeen { .. }
         | Event::EvidenceGiven { .. }
         | Event::RelaxationShown { .. }
         | Event::EvidenceCleared { .. }

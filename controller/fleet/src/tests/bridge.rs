@@ -53,7 +53,7 @@ fn after_a_rollback_the_old_certificate_serves_everyone() {
 fn who_slept_through_two_rotations_is_let_in_and_catches_up() {
     let (mut world, mut hosts) = World::at(Phase::Preparing, Strategy::Overlap, 2);
     let mut sleeper = hosts.pop().expect("two");
-    world.state(sleeper.number, Statement::Disconnected);
+    world.leaves(sleeper.number);
     for _ in 0..2 {
         if world.phase().is_terminal() {
             world.start(Strategy::Overlap);
@@ -229,12 +229,12 @@ fn a_certificate_is_not_retired_while_clients_need_it() {
     // Given a client that was waived, and trusts the old certificate alone,
     let (mut world, mut hosts) = World::at(Phase::Preparing, Strategy::Overlap, 2);
     let away = hosts.pop().expect("two");
-    world.state(away.number, Statement::Disconnected);
+    world.leaves(away.number);
     let waiver = world.waive(away.number, DAY);
     world.does(waiver);
     world.drive(&mut hosts, Phase::Completed);
     assert_eq!(world.standing(&away), Standing::AtRisk);
-    assert!(world.fleet.cut_off(world.now).is_empty());
+    assert!(world.cut_off().is_empty());
 
     // then the old certificate is retired by force only, and that cuts it off.
     let retire = |force| Command::RetireCertificate {
@@ -249,11 +249,11 @@ fn a_certificate_is_not_retired_while_clients_need_it() {
     assert_eq!(world.does(retire(false)), [], "said again");
     assert_eq!(world.standing(&away), Standing::CutOff);
     assert_eq!(world.standing(&hosts[0]), Standing::Sound);
-    let cut_off: Vec<_> = world.fleet.cut_off(world.now).iter().collect();
+    let cut_off: Vec<_> = world.cut_off().iter().collect();
     assert_eq!(cut_off, [away.number]);
     // Nobody waits for one that is removed.
     world.does(Command::Decommission(away.number));
-    assert!(world.fleet.cut_off(world.now).is_empty());
+    assert!(world.cut_off().is_empty());
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn a_client_whose_verification_is_off_is_cut_off_when_its_lease_is_over() {
     let (mut world, mut hosts) = World::at(Phase::Preparing, Strategy::Toggle, 2);
     world.visit(&mut hosts[1]);
     let away = hosts.pop().expect("two");
-    world.state(away.number, Statement::Disconnected);
+    world.leaves(away.number);
     let waiver = world.waive(away.number, DAY);
     world.does(waiver);
     world.drive(&mut hosts, Phase::Completed);

@@ -119,6 +119,6 @@ impl World {
             &rotation.proved,
             &rotation.confirmed,
         ]
-        .map(roaring::RoaringBitmap::len)
+        .map(RoaringBitmap::len)
     }
 }

@@ -81,7 +81,7 @@ fn while_paused_no_phase_begins_and_evidence_counts() {
             }
             world.pass(DAY);
             world.settle();
-            assert_eq!(world.does(Command::Advance), []);
+            assert_eq!(world.does(world.advance()), []);
             assert_eq!(world.phase(), phase);
         }
         assert_eq!(world.missing(), Vec::<u32>::new(), "{phase}");
@@ -116,7 +116,7 @@ fn swapping(connected: usize, max_missing: Option<u32>) -> (World, Vec<Host>) {
         world.visit(host);
     }
     let last = hosts.last().expect("one").number;
-    world.state(last, Statement::Disconnected);
+    world.leaves(last);
     world.settle();
     assert_eq!(world.phase(), Phase::Swapping);
     (world, hosts)
@@ -238,7 +238,7 @@ fn nobody_is_rolled_back_before_the_new_certificate_is_served() {
         due(&world.fleet, world.now),
         Some(Duty::Swap(Generation(2)))
     );
-    assert_eq!(world.does(Command::Advance), []);
+    assert_eq!(world.does(world.advance()), []);
     world.settle();
     assert_eq!(
         world.phase(),

@@ -15,14 +15,14 @@ fn gate_a_opens_by_the_last_proof_and_not_before() {
         (Phase::Preparing, vec![2])
     );
     // Being away does not help.
-    world.state(2, Statement::Disconnected);
+    world.leaves(2);
     world.pass(DAY * 100);
     world.settle();
     assert_eq!(
         (world.phase(), world.missing()),
         (Phase::Preparing, vec![2])
     );
-    assert_eq!(world.does(Command::Advance), []);
+    assert_eq!(world.does(world.advance()), []);
     world.visit(&mut hosts[2]);
     assert_eq!(world.missing(), Vec::<u32>::new());
     world.settle();
@@ -72,7 +72,7 @@ fn gate_a_waits_for_the_candidate_to_be_held() {
     let (held, to) = (hosts[0].held, world.rotation().to);
     world.state(0, Statement::Proved(held, to));
     assert_eq!(due(&world.fleet, world.now), Some(Duty::HoldCandidate(to)));
-    assert_eq!(world.does(Command::Advance), []);
+    assert_eq!(world.does(world.advance()), []);
     assert_eq!(world.does(Command::AttestLoaded(Generation(1))), []);
     world.settle();
     assert_eq!(world.phase(), Phase::Swapping);
@@ -129,7 +129,7 @@ fn a_waiver_opens_the_gate_and_shuts_it_when_it_runs_out() {
 fn a_waived_client_is_waited_for_at_the_next_gate_when_its_waiver_has_run_out() {
     let (mut world, mut hosts) = World::at(Phase::Preparing, Strategy::Overlap, 2);
     world.settle();
-    world.state(1, Statement::Disconnected);
+    world.leaves(1);
     let waive = world.waive(1, HOUR);
     world.does(waive);
     world.drive(&mut hosts[..1], Phase::Enforcing);

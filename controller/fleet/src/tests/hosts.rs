@@ -167,6 +167,12 @@ impl World {
     }
 
     pub(super) fn standing(&self, host: &Host) -> Standing {
-        self.fleet.standing(self.client(host), self.now)
+        let last_seen = self.presence.last_seen(host.number);
+        self.fleet.standing(self.client(host), last_seen, self.now)
+    }
+
+    pub(super) fn cut_off(&self) -> RoaringBitmap {
+        let last_seen = |number| self.presence.last_seen(number);
+        self.fleet.cut_off(last_seen, self.now)
     }
 }

@@ -80,7 +80,7 @@ impl Ledger {
             Statement::Confirmed(held, to) => {
                 self.give(fleet, number, *held, Some(*to), What::CameBack)
             }
-            Statement::Disconnected | Statement::Enrolment(_) => {}
+            Statement::Enrolment(_) => {}
         }
     }
 

@@ -11,7 +11,7 @@ fn start(world: &mut World, to: Generation) -> Command {
 fn nothing_is_done_before_the_fleet_is_founded_nor_founded_twice() {
     let mut world = World::new();
     assert_eq!(
-        decide(&Fleet::default(), Command::Advance, world.now),
+        decide(&Fleet::default(), world.advance(), world.now),
         Err(Refusal::NotFounded)
     );
     let founded = world.fleet.founded().expect("founded").clone();

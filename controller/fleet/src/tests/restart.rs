@@ -36,7 +36,7 @@ fn a_restart_in_any_phase_loses_nothing() {
             assert_eq!(before, after, "{phase}");
             assert_eq!(world.phase(), phase);
             assert!(
-                !world.fleet.connected().is_empty(),
+                !world.presence.expected().is_empty(),
                 "who was connected is expected back"
             );
             world.does(Command::Resume(None));
@@ -73,7 +73,7 @@ fn a_restart_between_the_last_proof_and_the_swap_does_not_open_the_gate_without_
         world.visit(host);
     }
     world.restart();
-    assert_eq!(world.does(Command::Advance), []);
+    assert_eq!(world.does(world.advance()), []);
     world.drive(&mut hosts, Phase::Completed);
 }
 

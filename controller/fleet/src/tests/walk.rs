@@ -214,7 +214,7 @@ impl Walk {
         let number = machine.host.number;
         let told = match (machine.manner, deed) {
             (_, 0) => {
-                world.state(number, Statement::Disconnected);
+                world.leaves(number);
                 "disconnects"
             }
             (Manner::Away, 1..6) => "is away",

@@ -53,10 +53,14 @@ impl Bench {
         let folder = Arc::new(Folder::lock(&parent.path().join("data")).expect("locked"));
         let keys = Arc::new(FleetKeys::open(&folder, true).expect("keys"));
         let journal = RedbJournal::open(folder.join("journal.redb")).expect("a journal");
-        let (keeper, unstarted) =
-            Keeper::open(Arc::new(journal), Arc::clone(&keys), Health::default())
-                .await
-                .expect("opened");
+        let (keeper, unstarted) = Keeper::open(
+            Arc::new(journal),
+            Arc::clone(&keys),
+            Arc::default(),
+            Health::default(),
+        )
+        .await
+        .expect("opened");
         unstarted.start();
         serve::found(&keeper, &folder, &keys, &["localhost".to_owned()])
             .await
@@ -325,7 +329,7 @@ async fn a_manual_request_is_an_order_to_the_session() {
     };
     let refused = ask().await.map_err(|status| reason(&status));
     assert!(matches!(refused, Err(reason) if reason == "NOT_CONNECTED"));
-    let (_session, mut orders) = bench.api.sessions.open(bench.client);
+    let (_session, mut orders) = bench.api.sessions.open(bench.client, [127, 0, 0, 1].into());
     let play = async {
         let order = orders.recv().await.expect("an order");
         // The device asks for the names of the order, whatever its settings say.

@@ -173,7 +173,7 @@ impl Worker {
             match take(next) {
                 Ok(one) => taken.push(one),
                 Err(other) => {
-                    let alone = matches!(other, Message::Command { .. } | Message::Seen(_));
+                    let alone = matches!(other, Message::Command { .. });
                     closed = alone || self.waiting.len() >= BATCH;
                     self.waiting.push_back(other);
                 }

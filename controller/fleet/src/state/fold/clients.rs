@@ -1,4 +1,4 @@
-//! What an event about a client changes: who is enrolled, who is connected, and what each has shown. What a statement is worth is not judged here.
+//! What an event about a client changes: who is enrolled, and what each has shown. What a statement is worth is not judged here.
 
 use convoy_shared::{ack::Evidence, id::Revision};
 use jiff::Timestamp;
@@ -23,7 +23,6 @@ impl Fleet {
                 .groups
                 .get(&joined.group)
                 .map_or(Revision(0), |group| group.trust.held.revision),
-            last_seen: now,
             stated: None,
             agent_version: joined.agent_version.clone(),
             identity_expires_at: joined.identity_expires_at,
@@ -39,12 +38,12 @@ impl Fleet {
         }
     }
 
-    pub(super) fn connect(&mut self, connected: &Connected, now: Timestamp) {
+    /// What this changes is news in [`statement::decide`](crate::statement::decide): the two go together.
+    pub(super) fn connect(&mut self, connected: &Connected) {
         let number = connected.client;
         let Some(client) = self.client_mut(number) else {
             return;
         };
-        client.last_seen = now;
         client.agent_version.clone_from(&connected.agent_version);
         client.instances = client
             .instances
@@ -56,7 +55,6 @@ impl Fleet {
         });
         let counts = client.state == ClientState::Active && client.suspicion.is_none();
         let group = client.group.clone();
-        self.connected.insert(number);
         if let Some(rotation) = self.running_mut()
             && rotation.phase == Phase::Swapping
             && connected.served == rotation.to
@@ -66,8 +64,7 @@ impl Fleet {
         // The latest statement wins: what it no longer holds it has no longer shown.
         let purpose = connected
             .held
-            .and_then(|revision| self.publications.get(&revision))
-            .map(|published| published.purpose);
+            .and_then(|revision| self.purpose_of(revision));
         if let Some(rotation) = self.rotations.last_mut() {
             let confirmed = purpose == Some(Purpose::Enforce(rotation.id));
             let prepared = confirmed || purpose == Some(Purpose::Prepare(rotation.id));
@@ -85,12 +82,6 @@ impl Fleet {
             .map(|group| group.trust.held.revision);
         if counts && let Some(held) = connected.held.filter(|held| Some(*held) == current) {
             self.take_evidence(number, held, Evidence::Applied);
-        }
-    }
-
-    pub(super) fn seen(&mut self, client: ClientNumber, now: Timestamp) {
-        if let Some(client) = self.client_mut(client) {
-            client.last_seen = client.last_seen.max(now);
         }
     }
 

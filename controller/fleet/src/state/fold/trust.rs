@@ -7,6 +7,7 @@ use convoy_shared::{
     id::{Generation, RotationId},
 };
 use jiff::Timestamp;
+use roaring::RoaringBitmap;
 
 use crate::{
     event::{Imported, Publication, Purpose},
@@ -76,8 +77,14 @@ impl Fleet {
         }
     }
 
-    pub(super) fn enter(&mut self, id: RotationId, phase: Phase, reason: &str, now: Timestamp) {
-        let connected = &self.connected & &self.roster;
+    pub(super) fn enter(
+        &mut self,
+        id: RotationId,
+        phase: Phase,
+        reason: &str,
+        expected: &RoaringBitmap,
+        now: Timestamp,
+    ) {
         let Some(rotation) = self.rotation_mut(id) else {
             return;
         };
@@ -88,7 +95,7 @@ impl Fleet {
         let (from, to) = (rotation.from, rotation.to);
         match phase {
             Phase::Swapping => {
-                rotation.expected = connected;
+                rotation.expected.clone_from(expected);
                 rotation.swapped = false;
                 self.serve(to, now);
             }
