@@ -1,5 +1,7 @@
 //! Reads a server certificate that an operator brings, and refuses what cannot be served, with the reason. Who may bring one is decided elsewhere.
 
+mod strength;
+
 use std::net::IpAddr;
 
 use convoy_fleet::event::Certificate;
@@ -7,27 +9,10 @@ use convoy_shared::id::Digest;
 use jiff::Timestamp;
 use rustls::{InconsistentKeys, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use x509_parser::{
-    certificate::X509Certificate,
-    der_parser::{Oid, oid},
-    extensions::GeneralName,
-    oid_registry::{
-        OID_EC_P256, OID_HASH_SHA1, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521,
-        OID_NIST_HASH_SHA256, OID_NIST_HASH_SHA384, OID_NIST_HASH_SHA512, OID_PKCS1_MD5WITHRSAENC,
-        OID_PKCS1_RSAENCRYPTION, OID_PKCS1_SHA1WITHRSA, OID_PKCS1_SHA256WITHRSA,
-        OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_SHA1_WITH_RSA,
-        OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ECDSA_WITH_SHA512,
-        OID_SIG_ED25519,
-    },
-    parse_x509_certificate,
-    public_key::PublicKey,
-    signature_algorithm::SignatureAlgorithm,
-};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, parse_x509_certificate};
 
 use crate::tls;
-
-/// RFC 5758, section 3.2 names those with SHA-2; this is the one before (ANSI X9.62).
-const ECDSA_WITH_SHA1: Oid<'static> = oid!(1.2.840.10045.4.1);
+use strength::{algorithm, strong};
 
 /// The most that a PEM file may hold.
 pub const MAX_PEM: usize = 256 * 1024;
@@ -141,109 +126,6 @@ fn fits(
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
         Err(rustls::Error::InconsistentKeys(_)) => Err(BadCertificate::OtherKey),
         Err(error) => Err(BadCertificate::Unservable(error.to_string())),
-    }
-}
-
-fn strong(parsed: &X509Certificate<'_>) -> Result<(), BadCertificate> {
-    if let Some(weak) = weak_signature(parsed) {
-        return Err(BadCertificate::WeakSignature(weak));
-    }
-    let key = parsed.public_key();
-    if key.algorithm.algorithm == OID_PKCS1_RSAENCRYPTION {
-        return match rsa_bits(parsed) {
-            Some(bits) if bits >= 2048 => Ok(()),
-            bits => Err(BadCertificate::WeakRsa(bits.unwrap_or(0))),
-        };
-    }
-    if key.algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY && curve(parsed).is_some() {
-        return Ok(());
-    }
-    Err(BadCertificate::KeyAlgorithm(algorithm(parsed)))
-}
-
-/// What is weak about the signature: everything but SHA-2 (and Ed25519, which is built on it) is.
-fn weak_signature(parsed: &X509Certificate<'_>) -> Option<&'static str> {
-    const STRONG: [Oid<'static>; 10] = [
-        OID_PKCS1_SHA256WITHRSA,
-        OID_PKCS1_SHA384WITHRSA,
-        OID_PKCS1_SHA512WITHRSA,
-        OID_SIG_ECDSA_WITH_SHA256,
-        OID_SIG_ECDSA_WITH_SHA384,
-        OID_SIG_ECDSA_WITH_SHA512,
-        OID_SIG_ED25519,
-        OID_NIST_HASH_SHA256,
-        OID_NIST_HASH_SHA384,
-        OID_NIST_HASH_SHA512,
-    ];
-    let named = |algorithm: &Oid<'_>| {
-        if STRONG.contains(algorithm) {
-            None
-        } else if [
-            OID_PKCS1_SHA1WITHRSA,
-            OID_SHA1_WITH_RSA,
-            ECDSA_WITH_SHA1,
-            OID_HASH_SHA1,
-        ]
-        .contains(algorithm)
-        {
-            Some("SHA-1")
-        } else if *algorithm == OID_PKCS1_MD5WITHRSAENC {
-            Some("MD5")
-        } else {
-            Some("an outdated or unknown algorithm")
-        }
-    };
-    let signature = &parsed.signature_algorithm;
-    // RSASSA-PSS names its hash in its parameters; without one it is SHA-1 (RFC 4055, section 3.1).
-    if let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) = SignatureAlgorithm::try_from(signature)
-    {
-        return match parameters.hash_algorithm() {
-            Some(hash) => named(&hash.algorithm),
-            None => Some("SHA-1"),
-        };
-    }
-    named(&signature.algorithm)
-}
-
-fn rsa_bits(parsed: &X509Certificate<'_>) -> Option<usize> {
-    match parsed.public_key().parsed() {
-        Ok(PublicKey::RSA(key)) => Some(key.key_size()),
-        Ok(_) | Err(_) => None,
-    }
-}
-
-fn curve(parsed: &X509Certificate<'_>) -> Option<&'static str> {
-    let oid = parsed
-        .public_key()
-        .algorithm
-        .parameters
-        .as_ref()?
-        .as_oid()
-        .ok()?;
-    [
-        (OID_EC_P256, "P-256"),
-        (OID_NIST_EC_P384, "P-384"),
-        (OID_NIST_EC_P521, "P-521"),
-    ]
-    .into_iter()
-    .find_map(|(known, name)| (known == oid).then_some(name))
-}
-
-fn algorithm(parsed: &X509Certificate<'_>) -> String {
-    let key = parsed.public_key();
-    if let Some(bits) = rsa_bits(parsed) {
-        format!("RSA {bits}")
-    } else if let Some(curve) = curve(parsed) {
-        format!("ECDSA {curve}")
-    } else {
-        key.algorithm
-            .parameters
-            .as_ref()
-            .and_then(|parameters| parameters.as_oid().ok())
-            .map_or_else(
-                || key.algorithm.algorithm.to_string(),
-                |curve| format!("{} with {curve}", key.algorithm.algorithm),
-            )
     }
 }
 
