@@ -1,9 +1,14 @@
 //! The command line of `convoy-controller`. What the options mean is decided where they are used.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::{ArgAction, Parser};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
+use rustls_pki_types::ServerName;
 
 use crate::scep::authority::CaKey;
 
@@ -77,7 +82,11 @@ impl Args {
     #[must_use]
     pub fn server_names(&self) -> Vec<String> {
         if !self.names.is_empty() {
-            return self.names.clone();
+            let mut names = self.names.clone();
+            // Two spellings of one name are one.
+            let mut seen = HashSet::new();
+            names.retain(|name| seen.insert(name.clone()));
+            return names;
         }
         let mut names: Vec<String> = gethostname::gethostname()
             .into_string()
@@ -92,10 +101,48 @@ impl Args {
     }
 }
 
+/// A name as certificates, tokens and clients spell it.
 fn name(text: &str) -> Result<String, String> {
-    match rustls_pki_types::ServerName::try_from(text) {
-        Ok(_) => Ok(text.to_ascii_lowercase()),
-        Err(_) => Err("neither a DNS name nor an IP address".to_owned()),
+    if !text.is_ascii() {
+        return Err(
+            "a name with other letters than ASCII is given in its ASCII form, which begins with xn--"
+                .to_owned(),
+        );
+    }
+    match ServerName::try_from(text) {
+        // The dot at its end says that a name is complete. Certificates leave it out.
+        Ok(ServerName::DnsName(name)) => {
+            Ok(name.as_ref().trim_end_matches('.').to_ascii_lowercase())
+        }
+        Ok(ServerName::IpAddress(address)) => {
+            let address = IpAddr::from(address).to_canonical();
+            match unreachable(address) {
+                None => Ok(address.to_string()),
+                Some(why) => Err(format!(
+                    "no host can connect to {address}: {why}; give the address or the name that hosts use"
+                )),
+            }
+        }
+        Ok(_) | Err(_) => Err("neither a DNS name nor an IP address".to_owned()),
+    }
+}
+
+/// Why hosts cannot connect to this address, if they cannot.
+fn unreachable(address: IpAddr) -> Option<&'static str> {
+    let link_local = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    if address.is_unspecified() {
+        Some("it stands for all addresses of this machine")
+    } else if address.is_multicast() {
+        Some("it is a multicast address")
+    } else if address == IpAddr::from([255; 4]) {
+        Some("it is the broadcast address")
+    } else if link_local {
+        Some("it is link-local, and means another machine on each link")
+    } else {
+        None
     }
 }
 
@@ -125,8 +172,40 @@ mod tests {
         let args = args.map_err(|error| error.to_string()).expect("good");
         assert_eq!(args.server_names(), ["a.example", "192.0.2.1"]);
         assert_eq!(args.identity_validity, SignedDuration::from_hours(7 * 24));
+        let spelled = parse(&[
+            "--name",
+            "A.example.",
+            "--name",
+            "a.example",
+            "--name",
+            "2001:DB8:0::1",
+            "--name",
+            "::ffff:192.0.2.1",
+        ]);
+        assert_eq!(
+            spelled
+                .map_err(|error| error.to_string())
+                .map(|args| args.server_names()),
+            Ok(vec![
+                "a.example".to_owned(),
+                "2001:db8::1".to_owned(),
+                "192.0.2.1".to_owned()
+            ])
+        );
         for bad in [
             ["--name", "a b"],
+            ["--name", "."],
+            ["--name", "a.."],
+            ["--name", "192.0.2.1."],
+            ["--name", "0.0.0.0"],
+            ["--name", "::"],
+            ["--name", "::ffff:0.0.0.0"],
+            ["--name", "224.0.0.1"],
+            ["--name", "ff02::1"],
+            ["--name", "255.255.255.255"],
+            ["--name", "169.254.1.1"],
+            ["--name", "fe80::1"],
+            ["--name", "b\u{fc}cher.example"],
             ["--identity-validity", "1s"],
             ["--identity-validity", "x"],
         ] {

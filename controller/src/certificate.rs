@@ -1,6 +1,8 @@
 //! Reads a server certificate that an operator brings, and refuses what cannot be served, with the reason. Who may bring one is decided elsewhere.
 
+mod rehearsal;
 mod strength;
+mod warnings;
 
 use std::net::IpAddr;
 
@@ -8,11 +10,17 @@ use convoy_fleet::event::Certificate;
 use convoy_shared::id::Digest;
 use jiff::Timestamp;
 use rustls::{InconsistentKeys, sign::CertifiedKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+use webpki::EndEntityCert;
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, parse_x509_certificate};
 
 use crate::tls;
+use rehearsal::rehearse;
 use strength::{algorithm, strong};
+use warnings::addresses_as_dns_names;
+
+pub use rehearsal::{MAX_CERTIFICATES, MAX_MESSAGE};
+pub use warnings::{Warning, warnings};
 
 /// The most that a PEM file may hold.
 pub const MAX_PEM: usize = 256 * 1024;
@@ -75,13 +83,23 @@ impl ServerCertificate {
         if certificate.not_after <= now {
             return Err(BadCertificate::Expired(certificate.not_after));
         }
-        let missing = uncovered(&certificate.names, names);
+        let missing = uncovered(end_entity, names);
         if !missing.is_empty() {
+            let mut found = certificate.names.join(", ");
+            let mistaken = addresses_as_dns_names(&parsed);
+            if !mistaken.is_empty() {
+                found = format!(
+                    "{found}; {} stands in it as a DNS name, and clients look for addresses only among the entries of the kind IP",
+                    mistaken.join(", ")
+                );
+            }
             return Err(BadCertificate::Names {
                 missing: missing.join(", "),
-                found: certificate.names.join(", "),
+                found,
             });
         }
+        // Last, and with all of it: what no client would take is found here, and not at a gate.
+        rehearse(&chain, &key)?;
         Ok(Self { certificate, key })
     }
 }
@@ -140,7 +158,11 @@ fn names_of(parsed: &X509Certificate<'_>) -> Result<Vec<String>, BadCertificate>
                 .general_names
                 .iter()
                 .filter_map(|name| match name {
-                    GeneralName::DNSName(name) => Some((*name).to_ascii_lowercase()),
+                    // An address that is written as a DNS name is neither.
+                    GeneralName::DNSName(name) => name
+                        .parse::<IpAddr>()
+                        .is_err()
+                        .then(|| name.to_ascii_lowercase()),
                     GeneralName::IPAddress(bytes) => address(bytes).map(|ip| ip.to_string()),
                     _ => None,
                 })
@@ -157,29 +179,22 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// Those of the wanted names that a certificate with these names does not cover.
+/// Those of the wanted names that clients would not accept the certificate, DER, for: as rustls, and so as agents will.
 #[must_use]
-pub fn uncovered(names: &[String], wanted: &[String]) -> Vec<String> {
+pub fn uncovered(end_entity: &[u8], wanted: &[String]) -> Vec<String> {
+    let der = CertificateDer::from(end_entity);
+    let parsed = EndEntityCert::try_from(&der);
+    let covers = |wanted: &str| {
+        parsed.as_ref().is_ok_and(|parsed| {
+            ServerName::try_from(wanted)
+                .is_ok_and(|name| parsed.verify_is_valid_for_subject_name(&name).is_ok())
+        })
+    };
     wanted
         .iter()
-        .filter(|name| !covers(names, name))
+        .filter(|name| !covers(name))
         .cloned()
         .collect()
-}
-
-/// RFC 6125: exact, or one label under a wildcard.
-fn covers(names: &[String], wanted: &str) -> bool {
-    if let Ok(ip) = wanted.parse::<IpAddr>() {
-        return names.iter().any(|name| name.parse() == Ok(ip));
-    }
-    names.iter().any(|name| {
-        name.eq_ignore_ascii_case(wanted)
-            || name.strip_prefix("*.").is_some_and(|rest| {
-                wanted.split_once('.').is_some_and(|(label, parent)| {
-                    !label.is_empty() && parent.eq_ignore_ascii_case(rest)
-                })
-            })
-    })
 }
 
 /// Why a certificate cannot be served.
@@ -213,6 +228,18 @@ pub enum BadCertificate {
         "the certificate cannot be served: {0}. X.509 version 3 without unknown critical extensions is expected"
     )]
     Unservable(String),
+    /// Clients cut such a message off.
+    #[error(
+        "the certificate and its chain are {certificates} certificates, {bytes} bytes in a handshake; not every client takes more than {MAX_CERTIFICATES} \
+         certificates or {MAX_MESSAGE} bytes, and a rotation to it would wait for ever. Put the server's certificate and its intermediates into the file, \
+         without roots and without a bundle of other CAs"
+    )]
+    ChainTooLarge {
+        /// How many.
+        certificates: usize,
+        /// Bytes of the `Certificate` message.
+        bytes: usize,
+    },
     /// Of another certificate.
     #[error("the key does not fit the certificate: it belongs to another one")]
     OtherKey,
@@ -254,6 +281,7 @@ impl BadCertificate {
             Self::NoKey => "KEY_UNREADABLE",
             Self::EncryptedKey => "KEY_ENCRYPTED",
             Self::UnusableKey => "KEY_UNUSABLE",
+            Self::ChainTooLarge { .. } => "CERTIFICATE_CHAIN_TOO_LARGE",
             Self::Unservable(_) => "CERTIFICATE_UNSERVABLE",
             Self::OtherKey => "KEY_DOES_NOT_FIT",
             Self::Expired(_) => "CERTIFICATE_EXPIRED",
@@ -275,23 +303,70 @@ mod tests {
 
     #[test]
     fn names_are_compared_as_clients_do() {
-        let held = names(&["*.example.com", "a.example.org", "192.0.2.1", "2001:db8::1"]);
+        let now = crate::clock::now();
+        let held = names(&[
+            "*.example.com",
+            "a.example.org",
+            "*.single",
+            "192.0.2.1",
+            "2001:db8::1",
+        ]);
+        let made = crate::authority::server_certificate(&held, now).expect("made");
+        let covers = |name: &str| uncovered(&made.certificate, &names(&[name])).is_empty();
         for yes in [
             "x.example.com",
             "A.example.ORG",
             "192.0.2.1",
             "2001:db8:0::1",
         ] {
-            assert!(covers(&held, yes), "{yes}");
+            assert!(covers(yes), "{yes}");
         }
         for no in [
             "example.com",
             "x.y.example.com",
             "b.example.org",
             "192.0.2.2",
+            // rustls, OpenSSL and browsers want two labels behind a wildcard.
+            "x.single",
         ] {
-            assert!(!covers(&held, no), "{no}");
+            assert!(!covers(no), "{no}");
         }
+    }
+
+    #[test]
+    fn an_address_that_is_written_as_a_dns_name_covers_nothing() {
+        let now = crate::clock::now();
+        let mut params = rcgen::CertificateParams::default();
+        let dns = |name: &str| rcgen::SanType::DnsName(name.try_into().expect("ASCII"));
+        params.subject_alt_names = ["127.0.0.1", "::1", "localhost"].map(dns).to_vec();
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let made = params.self_signed(&key).expect("made");
+        let check = |wanted: &[&str]| {
+            let key = rustls_pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+            ServerCertificate::check(vec![made.der().clone()], key.into(), &names(wanted), now)
+        };
+        for wanted in ["127.0.0.1", "::1"] {
+            let refused = check(&["localhost", wanted])
+                .err()
+                .expect("refused")
+                .to_string();
+            assert!(
+                refused.starts_with(&format!("the certificate does not cover {wanted} (it covers: localhost; 127.0.0.1, ::1 stands")),
+                "{refused}"
+            );
+        }
+        let good = check(&["localhost"])
+            .map_err(|e| e.to_string())
+            .expect("accepted");
+        assert_eq!(good.certificate.names, ["localhost"]);
+        let found = warnings(&good.certificate.chain, now);
+        assert_eq!(
+            found
+                .iter()
+                .map(|one| one.code.as_str())
+                .collect::<Vec<_>>(),
+            ["ADDRESS_AS_DNS_NAME"]
+        );
     }
 
     #[test]

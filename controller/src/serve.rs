@@ -274,7 +274,13 @@ fn warn_of_names(keeper: &Keeper, names: &[String]) {
         .serving()
         .and_then(|generation| fleet.certificate(generation));
     if let Some(kept) = serving {
-        let missing = crate::certificate::uncovered(&kept.certificate.names, names);
+        let missing = kept
+            .certificate
+            .chain
+            .first()
+            .map_or_else(Vec::new, |end_entity| {
+                crate::certificate::uncovered(end_entity, names)
+            });
         if !missing.is_empty() {
             tracing::warn!(
                 ?missing,

@@ -1,4 +1,4 @@
-//! Loads the certificates that the state says are due, and attests them. That they are served, and to whom, follows from the state itself.
+//! Loads the certificates and chains that the state says are due, and attests them. That they are served, and to whom, follows from the state itself.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,6 +49,7 @@ pub async fn run(keeper: Keeper, configs: Arc<TlsConfigs>) {
     let mut heads = keeper.heads();
     loop {
         heads.borrow_and_update();
+        take_chains(&keeper, &configs);
         let due = rotation::due(&keeper.read(), clock::now());
         if let Some(Duty::HoldCandidate(generation) | Duty::Swap(generation)) = due {
             let done = load(&keeper, &configs, generation).await;
@@ -66,6 +67,17 @@ pub async fn run(keeper: Keeper, configs: Arc<TlsConfigs>) {
         }
         if heads.changed().await.is_err() {
             return;
+        }
+    }
+}
+
+/// A certificate that has got another chain is shown with that one from now on. The one that is served is never without: until then it has its old one.
+fn take_chains(keeper: &Keeper, configs: &TlsConfigs) {
+    for (generation, kept) in keeper.read().certificates() {
+        if configs.is_stale(generation, &kept.certificate)
+            && let Err(error) = configs.load(generation, &kept.certificate)
+        {
+            tracing::error!(%generation, %error, "the certificate's new chain cannot be shown; the old one still is");
         }
     }
 }

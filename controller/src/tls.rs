@@ -29,7 +29,13 @@ pub struct TlsConfigs {
     folder: Arc<Folder>,
     provider: Arc<CryptoProvider>,
     verifier: Arc<dyn ClientCertVerifier>,
-    configs: RwLock<HashMap<Generation, Configs>>,
+    configs: RwLock<HashMap<Generation, Loaded>>,
+}
+
+/// A certificate that was loaded, with the chain that it was loaded with.
+struct Loaded {
+    chain: Vec<Vec<u8>>,
+    configs: Configs,
 }
 
 /// The configurations of one certificate.
@@ -66,15 +72,25 @@ impl TlsConfigs {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .get(&generation)
-            .cloned()
+            .map(|loaded| loaded.configs.clone())
     }
 
-    /// Loads a certificate with its key. Again is no harm.
+    /// Whether a certificate was loaded with another chain than it has now.
+    #[must_use]
+    pub fn is_stale(&self, generation: Generation, certificate: &Certificate) -> bool {
+        self.configs
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&generation)
+            .is_some_and(|loaded| loaded.chain != certificate.chain)
+    }
+
+    /// Loads a certificate with its chain and its key. Again is no harm.
     ///
     /// # Errors
     /// If the key is missing or does not fit.
     pub fn load(&self, generation: Generation, certificate: &Certificate) -> Result<(), TlsError> {
-        if self.of(generation).is_some() {
+        if self.of(generation).is_some() && !self.is_stale(generation, certificate) {
             return Ok(());
         }
         let chain: Vec<CertificateDer<'static>> = certificate
@@ -95,7 +111,13 @@ impl TlsConfigs {
         self.configs
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(generation, configs);
+            .insert(
+                generation,
+                Loaded {
+                    chain: certificate.chain.clone(),
+                    configs,
+                },
+            );
         Ok(())
     }
 

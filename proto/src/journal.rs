@@ -200,6 +200,12 @@ fn write_event(event: &Event) -> wire::Event {
             Kind::ClientDecommissioned(wire::ClientDecommissioned { client: *client })
         }
         Event::CertificateImported(imported) => Kind::CertificateImported(imported.into()),
+        Event::CertificateChainTaken { generation, chain } => {
+            Kind::CertificateChainTaken(wire::CertificateChainTaken {
+                generation: generation.0,
+                chain: chain.iter().map(|der| copied(der)).collect(),
+            })
+        }
         Event::CertificateRetired { generation } => {
             Kind::CertificateRetired(wire::CertificateRetired {
                 generation: generation.0,
@@ -317,6 +323,10 @@ fn read_event(kind: Kind) -> Result<Event, BadEntry> {
             client: wire.client,
         },
         Kind::CertificateImported(wire) => Event::CertificateImported(wire.try_into()?),
+        Kind::CertificateChainTaken(wire) => Event::CertificateChainTaken {
+            generation: Generation(wire.generation),
+            chain: wire.chain.iter().map(|der| der.to_vec()).collect(),
+        },
         Kind::CertificateRetired(wire) => Event::CertificateRetired {
             generation: Generation(wire.generation),
         },

@@ -22,10 +22,16 @@ pub(crate) fn certificate_seen(address: SocketAddr) -> String {
     Held::open(address).fingerprint
 }
 
+/// The certificates, DER, that a server shows to it, its own first.
+pub(crate) fn chain_seen(address: SocketAddr) -> Vec<CertificateDer<'static>> {
+    Held::open(address).chain
+}
+
 /// A TLS connection that is kept open.
 pub(crate) struct Held {
     /// SHA-256 (lower-case hex) of the certificate that it was shown.
     pub(crate) fingerprint: String,
+    chain: Vec<CertificateDer<'static>>,
     stream: StreamOwned<ClientConnection, TcpStream>,
 }
 
@@ -47,10 +53,10 @@ impl Held {
         while connection.is_handshaking() {
             connection.complete_io(&mut stream).expect("a handshake");
         }
-        let mut leaf = seen.leaf.lock().expect("a lock");
-        let fingerprint = Digest::of(&leaf.take().expect("a certificate")).to_string();
+        let chain = seen.chain.lock().expect("a lock").clone();
         Self {
-            fingerprint,
+            fingerprint: Digest::of(chain.first().expect("a certificate")).to_string(),
+            chain,
             stream: StreamOwned::new(connection, stream),
         }
     }
@@ -96,14 +102,14 @@ pub(crate) const GOAWAY: u8 = 7;
 #[derive(Debug)]
 pub(crate) struct Curious {
     provider: Arc<CryptoProvider>,
-    leaf: Mutex<Option<CertificateDer<'static>>>,
+    chain: Mutex<Vec<CertificateDer<'static>>>,
 }
 
 impl Curious {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             provider: Arc::new(aws_lc_rs::default_provider()),
-            leaf: Mutex::default(),
+            chain: Mutex::default(),
         })
     }
 }
@@ -112,12 +118,15 @@ impl ServerCertVerifier for Curious {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        *self.leaf.lock().expect("a lock") = Some(end_entity.clone().into_owned());
+        *self.chain.lock().expect("a lock") = std::iter::once(end_entity)
+            .chain(intermediates)
+            .map(|one| one.clone().into_owned())
+            .collect();
         Ok(ServerCertVerified::assertion())
     }
 

@@ -7,6 +7,7 @@
 
 mod attacks;
 mod calls;
+mod chains;
 mod crashes;
 mod curious;
 mod errors;

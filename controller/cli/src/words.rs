@@ -3,8 +3,8 @@
 use std::fmt;
 
 use convoy_proto::v1::{
-    CertificateState, ClientState, Evidence, Phase, ReasonCode, StepState, Strategy,
-    VerificationMode,
+    CertificateState, ClientState, Evidence, Expiry, ImportOutcome, Phase, ReasonCode, StepState,
+    Strategy, VerificationMode,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
@@ -169,6 +169,32 @@ impl Spelled for CertificateState {
     }
 }
 
+impl Spelled for ImportOutcome {
+    const WHAT: &'static str = "import outcome";
+
+    fn spelling(self) -> Option<&'static str> {
+        match self {
+            Self::Unspecified => None,
+            Self::Imported => Some("imported"),
+            Self::ChainTaken => Some("chain taken"),
+            Self::NothingNew => Some("nothing new"),
+        }
+    }
+}
+
+impl Spelled for Expiry {
+    const WHAT: &'static str = "expiry";
+
+    fn spelling(self) -> Option<&'static str> {
+        match self {
+            Self::Unspecified => None,
+            Self::Fresh => Some("fresh"),
+            Self::Soon => Some("soon"),
+            Self::Expired => Some("expired"),
+        }
+    }
+}
+
 impl Spelled for StepState {
     const WHAT: &'static str = "step state";
 
@@ -189,6 +215,16 @@ pub(crate) fn instant(instant: Option<Timestamp>) -> String {
         || "-".to_owned(),
         |instant| instant.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
     )
+}
+
+/// The end of a life, and whether it is near or over.
+pub(crate) fn until(end: Option<Timestamp>, expiry: Known<Expiry>) -> String {
+    let end = instant(end);
+    match expiry.value() {
+        Expiry::Unspecified | Expiry::Fresh => end,
+        Expiry::Soon => format!("{end} (soon)"),
+        Expiry::Expired => format!("{end} (expired)"),
+    }
 }
 
 /// How long ago, or in how long, seen from `now`. Clocks that differ by seconds make no future out of the past.

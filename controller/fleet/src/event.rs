@@ -157,6 +157,13 @@ pub enum Event {
     },
     /// A server certificate came to the controller. The first one is served.
     CertificateImported(Imported),
+    /// A certificate that is known came with another chain: that one is shown from now on.
+    CertificateChainTaken {
+        /// Which certificate.
+        generation: Generation,
+        /// The certificate and its new chain, DER, end entity first.
+        chain: Vec<Vec<u8>>,
+    },
     /// An old certificate is served to nobody any more, until it is put in service again.
     CertificateRetired {
         /// Which.

@@ -7,6 +7,7 @@ pub mod client;
 pub mod decide;
 pub mod enrolment;
 pub mod event;
+pub mod expiry;
 pub mod gate;
 pub mod issuance;
 pub mod presence;

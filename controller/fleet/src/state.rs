@@ -156,6 +156,8 @@ pub enum Outcome {
     Group(GroupName),
     /// A certificate.
     Certificate(Generation),
+    /// Another chain of a certificate.
+    Chain(Generation),
     /// A rotation.
     Rotation(RotationId),
     /// A client.
@@ -283,12 +285,11 @@ impl Fleet {
         self.certificates.get(&generation)
     }
 
-    /// The number of the certificate with this fingerprint.
+    /// The certificate with this fingerprint, and its number.
     #[must_use]
-    pub fn generation_of(&self, fingerprint: &Digest) -> Option<Generation> {
+    pub fn certificate_of(&self, fingerprint: &Digest) -> Option<(Generation, &KeptCertificate)> {
         self.certificates()
             .find(|(_, held)| held.certificate.fingerprint == *fingerprint)
-            .map(|(generation, _)| generation)
     }
 
     /// The generation that is served.

@@ -3,7 +3,7 @@
 use convoy_fleet::{decide::Command, refusal::Refusal, state::Outcome};
 use convoy_proto::v1::{
     Certificate, GetCertificateRequest, GetCertificateResponse, ImportCertificateRequest,
-    ImportCertificateResponse, ListCertificatesRequest, ListCertificatesResponse,
+    ImportCertificateResponse, ImportOutcome, ListCertificatesRequest, ListCertificatesResponse,
     RetireCertificateRequest, RetireCertificateResponse,
     certificate_service_server::CertificateService,
 };
@@ -45,17 +45,21 @@ impl CertificateService for Api {
         let outcome = self
             .decide(Command::ImportCertificate(read.certificate), actor, named)
             .await?;
-        let generation = match outcome {
-            Some(Outcome::Certificate(generation)) => generation,
-            // It is here already.
-            _ => self
-                .keeper
-                .read()
-                .generation_of(&fingerprint)
-                .ok_or_else(|| status::internal("the certificate that was imported is unknown"))?,
+        let (generation, outcome) = match outcome {
+            Some(Outcome::Certificate(generation)) => (generation, ImportOutcome::Imported),
+            Some(Outcome::Chain(generation)) => (generation, ImportOutcome::ChainTaken),
+            _ => {
+                let fleet = self.keeper.read();
+                let known = fleet.certificate_of(&fingerprint);
+                let (generation, _) = known.ok_or_else(|| {
+                    status::internal("the certificate that was imported is unknown")
+                })?;
+                (generation, ImportOutcome::NothingNew)
+            }
         };
         Ok(Response::new(ImportCertificateResponse {
             certificate: Some(self.certificate(generation)?),
+            outcome: outcome.into(),
         }))
     }
 
@@ -66,6 +70,7 @@ impl CertificateService for Api {
         actor(&request)?;
         let asked = request.into_inner();
         let fleet = self.keeper.read();
+        let now = clock::now();
         let all = fleet
             .certificates()
             .map(|(generation, kept)| (key(generation.0), (generation, kept)));
@@ -73,7 +78,7 @@ impl CertificateService for Api {
             all,
             asked.page_size,
             &asked.page_token,
-            |(generation, kept)| view::certificate(&fleet, generation, kept),
+            |(generation, kept)| view::certificate(&fleet, generation, kept, now),
         )?;
         Ok(Response::new(ListCertificatesResponse {
             certificates,
@@ -96,7 +101,7 @@ impl CertificateService for Api {
         let kept = fleet
             .certificate(generation)
             .ok_or_else(|| status::refused(&Refusal::NoSuchGeneration(generation)))?;
-        let mut certificate = view::certificate(&fleet, generation, kept);
+        let mut certificate = view::certificate(&fleet, generation, kept, clock::now());
         certificate.pem = view::pem(&kept.certificate.chain);
         Ok(Response::new(GetCertificateResponse {
             certificate: Some(certificate),
@@ -128,6 +133,6 @@ impl Api {
         let kept = fleet
             .certificate(generation)
             .ok_or_else(|| status::refused(&Refusal::NoSuchGeneration(generation)))?;
-        Ok(view::certificate(&fleet, generation, kept))
+        Ok(view::certificate(&fleet, generation, kept, clock::now()))
     }
 }

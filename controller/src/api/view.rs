@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use convoy_fleet::{
     client::{Client, ClientNumber, ClientState},
     event::Purpose,
+    expiry::{Expiry, expiry},
     gate,
     rotation::{Phase, Rotation, Strategy},
     standing::Standing,
@@ -21,7 +22,7 @@ use jiff::Timestamp;
 use roaring::RoaringBitmap;
 
 use super::reason::{Seen, waiting, write_reason};
-use crate::sessions::Sessions;
+use crate::{certificate::warnings, sessions::Sessions};
 
 /// The most clients that are named in a list of missing ones.
 const NAMED: usize = 1000;
@@ -131,6 +132,7 @@ pub(super) fn certificate(
     fleet: &Fleet,
     generation: Generation,
     kept: &KeptCertificate,
+    now: Timestamp,
 ) -> v1::Certificate {
     let said = &kept.certificate;
     let state = if fleet.serving() == Some(generation) {
@@ -157,8 +159,24 @@ pub(super) fn certificate(
         state: state.into(),
         anchor: kept.anchor.0,
         imported_at: Some(timestamp(kept.imported_at)),
+        warnings: warnings(&said.chain, now)
+            .into_iter()
+            .map(|warning| v1::CertificateWarning {
+                code: warning.code.as_str().to_owned(),
+                message: warning.words,
+            })
+            .collect(),
+        expiry: write_expiry(expiry(said.not_before, said.not_after, now)).into(),
         in_service_since: kept.in_service.map(|service| timestamp(service.since)),
         pem: String::new(),
+    }
+}
+
+pub(super) const fn write_expiry(expiry: Expiry) -> v1::Expiry {
+    match expiry {
+        Expiry::Fresh => v1::Expiry::Fresh,
+        Expiry::Soon => v1::Expiry::Soon,
+        Expiry::Expired => v1::Expiry::Expired,
     }
 }
 

@@ -43,6 +43,9 @@ pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
         Event::CertificateImported(imported) => {
             tracing::info!(generation = %imported.generation, fingerprint = %imported.certificate.fingerprint, "certificate imported")
         }
+        Event::CertificateChainTaken { generation, chain } => {
+            tracing::info!(%generation, certificates = chain.len(), actor = ?entry.actor, "the certificate's new chain is taken")
+        }
         Event::CertificateRetired { generation } => {
             tracing::info!(%generation, actor = ?entry.actor, "certificate retired")
         }

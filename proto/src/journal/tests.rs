@@ -63,7 +63,11 @@ fn following(event: &Event) -> Option<Event> {
         Event::ClientDuplicated { .. } => Event::ClientResolved { client: 7 },
         Event::ClientResolved { .. } => Event::ClientDecommissioned { client: 7 },
         Event::ClientDecommissioned { .. } => Event::CertificateImported(imported()),
-        Event::CertificateImported(_) => Event::CertificateRetired {
+        Event::CertificateImported(_) => Event::CertificateChainTaken {
+            generation: Generation(1),
+            chain: vec![vec![1; 40], vec![3; 40]],
+        },
+        Event::CertificateChainTaken { .. } => Event::CertificateRetired {
             generation: Generation(1),
         },
         Event::CertificateRetired { .. } => Event::CertificateLoaded {

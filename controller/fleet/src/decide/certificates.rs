@@ -11,8 +11,15 @@ use crate::{
 
 pub(super) fn import(fleet: &Fleet, certificate: Certificate) -> Vec<Event> {
     // A certificate has one number for life.
-    if fleet.generation_of(&certificate.fingerprint).is_some() {
-        return vec![];
+    if let Some((generation, kept)) = fleet.certificate_of(&certificate.fingerprint) {
+        return if kept.certificate.chain == certificate.chain {
+            vec![]
+        } else {
+            vec![Event::CertificateChainTaken {
+                generation,
+                chain: certificate.chain,
+            }]
+        };
     }
     let generation = fleet
         .certificates()

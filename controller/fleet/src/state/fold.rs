@@ -142,6 +142,11 @@ impl Fleet {
                 }
             }
             Event::CertificateImported(imported) => self.import(imported, entry.time),
+            Event::CertificateChainTaken { generation, chain } => {
+                if let Some(held) = self.certificates.get_mut(generation) {
+                    held.certificate.chain.clone_from(chain);
+                }
+            }
             Event::CertificateRetired { generation } => {
                 if let Some(held) = self.certificates.get_mut(generation) {
                     held.retired = true;
@@ -262,6 +267,7 @@ pub fn outcome(event: &Event) -> Option<Outcome> {
         | Event::ClientWaived { rotation, .. }
         | Event::PhaseEntered { rotation, .. } => Some(Outcome::Rotation(*rotation)),
         Event::CertificateImported(imported) => Some(Outcome::Certificate(imported.generation)),
+        Event::CertificateChainTaken { generation, .. } => Some(Outcome::Chain(*generation)),
         Event::CertificateRetired { generation } => Some(Outcome::Certificate(*generation)),
         Event::ClientResolved { client } | Event::ClientDecommissioned { client } => {
             Some(Outcome::Client(*client))
