@@ -262,7 +262,9 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("\nPut in service  2026-08-01 10:00:00 UTC\n\n-----BEGIN"),
+            text.contains(
+                "\nPut in service  2026-08-01 10:00:00 UTC\nWarning         its issuer is\\nnot there [ISSUER_MISSING]\n\n-----BEGIN"
+            ),
             "{text}"
         );
         assert!(text.ends_with("-----END CERTIFICATE-----"), "{text}");
@@ -273,8 +275,8 @@ mod tests {
         assert_eq!(
             listed(&[certificate()]),
             format!(
-                "GENERATION  STATE    SUBJECT        KEY          NOT AFTER                FINGERPRINT\n\
-                 2           serving  CN=controller  ECDSA P-256  2026-08-01 10:00:00 UTC  {}",
+                "GENERATION  STATE    SUBJECT        KEY          NOT AFTER                       FINGERPRINT\n\
+                 2           serving  CN=controller  ECDSA P-256  2026-08-01 10:00:00 UTC (soon)  {}",
                 "ab".repeat(32)
             )
         );
