@@ -18,6 +18,7 @@ use jiff::Timestamp;
 
 use crate::{
     address::Address,
+    clock::Clock,
     disk::StateDir,
     greet::{GreetError, greet},
     key::{IdentityKey, KeyError},
@@ -102,19 +103,20 @@ pub async fn handshake(
     }
 }
 
-/// Does a check from what is on disk now, and says how it went.
+/// Does a check from what is on disk now, and says how it went. `clock` is that of the session which asks for it.
 pub async fn answer(
     dir: &StateDir,
     address: &Address,
     works: Option<SocketAddr>,
     ask: Ask,
+    clock: &Clock,
 ) -> v1::CheckReport {
-    match prepare(dir, ask.trust) {
+    match prepare(dir, ask.trust, clock) {
         Ok(ready) => ready.run(address, works, ask).await,
         Err(error) => {
             tracing::warn!(error = told(&error), "the check means nothing");
             let (held, mode) = State::load(dir).map_or((ask.trust, ModeInForce::Verify), |state| {
-                (state.held(), state.mode(state.now()))
+                (state.held(), state.mode(clock))
             });
             report(
                 ask.token,
@@ -131,9 +133,10 @@ struct Ready {
     state: State,
     key: IdentityKey,
     mode: ModeInForce,
+    clock: Clock,
 }
 
-fn prepare(dir: &StateDir, expected: Held) -> Result<Ready, CheckError> {
+fn prepare(dir: &StateDir, expected: Held, clock: &Clock) -> Result<Ready, CheckError> {
     let state = State::load(dir)?;
     if state.held() != expected {
         return Err(CheckError::OtherTrust {
@@ -142,8 +145,14 @@ fn prepare(dir: &StateDir, expected: Held) -> Result<Ready, CheckError> {
         });
     }
     let key = IdentityKey::load(dir)?;
-    let mode = state.mode(state.now());
-    Ok(Ready { state, key, mode })
+    let mode = state.mode(clock);
+    let clock = clock.clone();
+    Ok(Ready {
+        state,
+        key,
+        mode,
+        clock,
+    })
 }
 
 impl Ready {
@@ -157,7 +166,7 @@ impl Ready {
     }
 
     async fn one(&self, address: &Address, works: Option<SocketAddr>, label: &Label) -> Shaken {
-        let policy = Policy::Trust(self.state.snapshot());
+        let policy = Policy::Trust(self.state.snapshot(&self.clock));
         match Tls::client(policy, &self.state.identity, &self.key, Resume::Never) {
             Ok(tls) => handshake(address, works, &tls, label).await,
             Err(error) => {
@@ -227,7 +236,7 @@ impl From<CheckError> for Unsound {
 pub async fn production(dir: &StateDir) -> Result<Sound, Unsound> {
     let state = State::load(dir).map_err(CheckError::from)?;
     let key = IdentityKey::load(dir).map_err(CheckError::from)?;
-    let policy = Policy::force_verify(state.snapshot());
+    let policy = Policy::force_verify(state.snapshot(&state.clock()));
     let tls =
         Tls::client(policy, &state.identity, &key, Resume::Never).map_err(CheckError::from)?;
     let mut failures = Vec::new();

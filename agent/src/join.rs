@@ -17,6 +17,7 @@ use tokio::{net::TcpStream, time::timeout};
 use crate::{
     VERSION,
     address::{Address, BadAddress},
+    clock::Mark,
     disk::{DiskError, StateDir},
     greet::{ANSWER_TIMEOUT, GreetError, Greeted, greet},
     key::{IdentityKey, KeyError},
@@ -143,6 +144,7 @@ async fn enter(
         trust: SignedTrust { envelope, document },
         identity,
         last_proof: greeted.time,
+        mark: Mark::first(greeted.time),
         incarnation: Incarnation(0),
     })
 }
@@ -151,7 +153,9 @@ fn would_accept(
     state: &State,
     shown: &[rustls_pki_types::CertificateDer<'static>],
 ) -> Result<(), Rejected> {
-    convoy_shared::trust::verdict(&state.trust(), shown, state.now()).map(|_| ())
+    Policy::Trust(state.snapshot(&state.clock()))
+        .judge(shown)
+        .map(|_| ())
 }
 
 /// Why an address does not lead to the controller.

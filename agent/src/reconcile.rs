@@ -130,7 +130,8 @@ mod tests {
         );
         // Also when a newer root has taken the key away from whoever signed it.
         let mut renewed = state;
-        renewed.prove(vec![fleet.next_root()], fleet.start());
+        let mark = renewed.mark.clone();
+        renewed.prove(vec![fleet.next_root()], mark);
         assert_eq!(reconcile(same, &renewed, fleet.start()), Step::Nothing);
     }
 

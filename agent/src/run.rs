@@ -73,6 +73,8 @@ pub async fn run_with(
     let _lock = dir.lock()?;
     let key = IdentityKey::load(&dir)?;
     let mut state = State::load(&dir)?;
+    let clock = state.clock();
+    state.mark = clock.mark();
     state.incarnation = state.incarnation.next();
     state.store(&dir)?;
     tracing::info!(
@@ -86,6 +88,7 @@ pub async fn run_with(
     let start = scep::Start {
         dir: &dir,
         state: &state,
+        clock: &clock,
         configuration: &configuration,
         timers: true,
     };
@@ -95,6 +98,7 @@ pub async fn run_with(
         dir,
         key,
         state,
+        clock,
         host: Host::of_process(),
         tls: SessionTls::default(),
         scep,
@@ -139,8 +143,7 @@ fn weigh(agent: &Agent, outcome: &Outcome) -> Option<(Ended, std::time::Duration
         }
         // Believed only from a peer whose certificate was verified: while verification is off, anybody could send a client away.
         Err(SessionError::Refused(refusal))
-            if refusal.is_unwanted()
-                && agent.state.mode(agent.state.now()) == ModeInForce::Verify =>
+            if refusal.is_unwanted() && agent.state.mode(&agent.clock) == ModeInForce::Verify =>
         {
             tracing::error!(%client, %refusal, "the controller does not want this client; will ask again seldom");
             Some((Ended::Unwanted, zero))

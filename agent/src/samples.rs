@@ -18,7 +18,7 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::{
-    clock,
+    clock::{self, Mark},
     disk::StateDir,
     key::IdentityKey,
     state::{SignedTrust, State},
@@ -108,7 +108,7 @@ impl Fleet {
             key,
             clients,
             server: Server::self_signed(true),
-            start: clock::now(clock::BUILD),
+            start: clock::wall(),
         }
     }
 
@@ -230,6 +230,7 @@ impl Fleet {
             trust: self.trust(5, Mode::Verify),
             identity: self.certify(&request, 1, 29),
             last_proof: self.start,
+            mark: Mark::first(self.start),
             incarnation: Incarnation(1),
         }
     }

@@ -36,7 +36,6 @@ use std::{
 
 use convoy_proto::v1;
 use convoy_shared::settings::KeyUse;
-use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -45,6 +44,7 @@ use tokio::{
 pub(crate) use report::{Line, Want};
 
 use crate::{
+    clock,
     configuration::Configuration,
     disk::{DiskError, StateDir},
     link::told,
@@ -69,7 +69,6 @@ pub(crate) struct Scep {
     news: watch::Receiver<Arc<News>>,
     session: Arc<watch::Sender<Option<mpsc::Sender<Ask>>>>,
     told: Arc<watch::Sender<u64>>,
-    last_proof: Arc<watch::Sender<Timestamp>>,
     configuration: PathBuf,
 }
 
@@ -77,6 +76,7 @@ pub(crate) struct Scep {
 pub(crate) struct Start<'a> {
     pub(crate) dir: &'a StateDir,
     pub(crate) state: &'a State,
+    pub(crate) clock: &'a clock::Clock,
     pub(crate) configuration: &'a Path,
     /// Whether the timer counts, and what was cut off goes on.
     pub(crate) timers: bool,
@@ -89,17 +89,12 @@ impl Scep {
         shutdown: Shutdown,
     ) -> Result<(Self, JoinHandle<()>), DiskError> {
         let store = Store::open(start.dir)?;
-        let (last_proof, proved) = watch::channel(start.state.last_proof);
-        let (scep, engine) = Self::build(start, store, Clock::Host(proved), last_proof)?;
+        let clock = Clock::Agent(start.clock.clone());
+        let (scep, engine) = Self::build(start, store, clock)?;
         Ok((scep, tokio::spawn(engine.run(shutdown))))
     }
 
-    fn build(
-        start: &Start<'_>,
-        store: Store,
-        clock: Clock,
-        last_proof: watch::Sender<Timestamp>,
-    ) -> Result<(Self, Engine), DiskError> {
+    fn build(start: &Start<'_>, store: Store, clock: Clock) -> Result<(Self, Engine), DiskError> {
         if let Err(error) = batch::finish(&store) {
             tracing::error!(
                 error = told(error.as_ref()),
@@ -117,7 +112,6 @@ impl Scep {
             news: book.news(),
             session: Arc::new(session),
             told: Arc::new(told),
-            last_proof: Arc::new(last_proof),
             configuration: start.configuration.to_owned(),
         };
         let bench = Bench {
@@ -175,11 +169,6 @@ impl Scep {
             scep_supports: supports,
             ..hello
         }
-    }
-
-    /// The signed time of a proof.
-    pub(crate) fn proved(&self, at: Timestamp) {
-        self.last_proof.send_replace(at);
     }
 
     /// Hands over a document from the proven controller.

@@ -5,15 +5,17 @@ mod serving;
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
-use convoy_proto::documents::BadDocument;
+use convoy_proto::documents::{BadDocument, SignedRoot};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     address::Address,
+    clock::Clock,
     disk::{DiskError, StateDir},
     greet::ANSWER_TIMEOUT,
     hello::Host,
     key::IdentityKey,
-    link::{LinkError, told_all},
+    link::{LinkError, told, told_all},
     refusal::Refusal,
     run::{Shutdown, asked},
     scep::Scep,
@@ -21,11 +23,16 @@ use crate::{
     tls::{SessionTls, TlsError},
 };
 
+/// Between two times that are stored though nothing else is.
+const STORE_TIME_EVERY: SignedDuration = SignedDuration::from_hours(1);
+
 /// What outlives a session.
 pub(crate) struct Agent {
     pub(crate) dir: StateDir,
     pub(crate) key: IdentityKey,
     pub(crate) state: State,
+    /// What time it is, for everything that this process does.
+    pub(crate) clock: Clock,
     pub(crate) host: Host,
     pub(crate) tls: SessionTls,
     pub(crate) scep: Scep,
@@ -36,6 +43,43 @@ pub(crate) struct Agent {
 impl Agent {
     /// Saves, then believes.
     pub(crate) fn store(&mut self, next: State) -> Result<(), DiskError> {
+        let next = State {
+            mark: self.clock.mark(),
+            ..next
+        };
+        self.write(next)
+    }
+
+    /// After a proof: the believed time moves to that of the proof, and with it what is stored.
+    pub(crate) fn prove(
+        &mut self,
+        newer: Vec<SignedRoot>,
+        signed: Timestamp,
+    ) -> Result<(), DiskError> {
+        let new_root = !newer.is_empty();
+        let mark = self.clock.after(signed, new_root);
+        let mut next = self.state.clone();
+        next.prove(newer, mark.clone());
+        let written = self.write(next);
+        // A new root that is not stored resets nothing.
+        if written.is_ok() || !new_root {
+            self.clock.set(mark);
+        }
+        written
+    }
+
+    /// The believed time is stored now and then: it bounds what the next start of the host believes.
+    pub(crate) fn store_time(&mut self) {
+        let stored = self.state.mark.time;
+        if self.clock.mark().time.duration_since(stored) < STORE_TIME_EVERY {
+            return;
+        }
+        if let Err(error) = self.store(self.state.clone()) {
+            tracing::warn!(client = %self.state.client_id, error = told(&error), "cannot store the time");
+        }
+    }
+
+    fn write(&mut self, next: State) -> Result<(), DiskError> {
         match next.store(&self.dir) {
             Ok(()) => {
                 self.state = next;

@@ -3,6 +3,7 @@
 
 use convoy_proto::{
     documents::{BadDocument, SignedRoot, chain_from, open_trust, required_envelope},
+    time::{BadTime, duration, read_length, read_timestamp, timestamp},
     v1,
 };
 use convoy_shared::{
@@ -13,13 +14,13 @@ use convoy_shared::{
     root::Root,
     trust::{ModeInForce, Trust, TrustDocument},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 use rustls_pki_types::CertificateDer;
 
 use crate::{
     address::{Address, BadAddress},
-    clock,
+    clock::{Clock, Mark},
     disk::{DiskError, StateDir},
     verifier::TrustSnapshot,
 };
@@ -46,8 +47,10 @@ pub struct State {
     pub trust: SignedTrust,
     /// The identity certificate and its issuers, leaf first. At least one.
     pub identity: Vec<CertificateDer<'static>>,
-    /// The signed time of the last session whose channel proof held.
+    /// When the channel proof of a session last held, by the believed time: a lease begins here.
     pub last_proof: Timestamp,
+    /// The believed time when this was stored: what the next process goes on from.
+    pub mark: Mark,
     /// How often the agent has started.
     pub incarnation: Incarnation,
 }
@@ -105,36 +108,37 @@ impl State {
         self.trust.held()
     }
 
-    /// The trust at this moment.
-    #[must_use]
-    pub const fn trust(&self) -> Trust<'_> {
-        Trust {
-            document: &self.trust.document,
-            root: &self.root.root,
-            last_proof: self.last_proof,
-        }
-    }
-
     /// The trust at this moment, to be kept.
     #[must_use]
-    pub fn snapshot(&self) -> TrustSnapshot {
+    pub fn snapshot(&self, clock: &Clock) -> TrustSnapshot {
         TrustSnapshot {
             document: self.trust.document.clone(),
             root: self.root.root.clone(),
             last_proof: self.last_proof,
+            clock: clock.clone(),
         }
     }
 
-    /// The effective time.
+    /// The clock of a process that has read this state and heard nothing since.
     #[must_use]
-    pub fn now(&self) -> Timestamp {
-        clock::now(self.last_proof)
+    pub fn clock(&self) -> Clock {
+        Clock::resume(self.mark.clone())
     }
 
-    /// The mode in force at `now`.
+    /// The trust by this clock.
     #[must_use]
-    pub fn mode(&self, now: Timestamp) -> ModeInForce {
-        self.trust().mode(now)
+    pub fn trust(&self, clock: &Clock) -> Trust<'_> {
+        Trust {
+            document: &self.trust.document,
+            root: &self.root.root,
+            last_proof: clock.is_measured().then_some(self.last_proof),
+        }
+    }
+
+    /// The mode in force now.
+    #[must_use]
+    pub fn mode(&self, clock: &Clock) -> ModeInForce {
+        self.trust(clock).mode(clock.now())
     }
 
     /// Whether the trust document or the root has expired at `now`. They are kept.
@@ -149,14 +153,10 @@ impl State {
         self.identity.first().map_or(&[], |leaf| leaf.as_ref())
     }
 
-    /// Takes roots that follow the one in force, and the time that was signed over a channel. A new root resets the time, which
-    /// otherwise only grows.
-    pub fn prove(&mut self, newer: Vec<SignedRoot>, signed: Timestamp) {
-        if newer.is_empty() {
-            self.last_proof = self.last_proof.max(signed);
-        } else {
-            self.last_proof = signed;
-        }
+    /// Takes roots that follow the one in force, and what a clock says after this proof ([`Clock::after`]).
+    pub fn prove(&mut self, newer: Vec<SignedRoot>, mark: Mark) {
+        self.last_proof = mark.time;
+        self.mark = mark;
         for next in newer {
             self.earlier_roots
                 .push(std::mem::replace(&mut self.root, next));
@@ -180,6 +180,7 @@ impl State {
             last_proof_seconds: self.last_proof.as_second(),
             last_proof_nanoseconds: self.last_proof.subsec_nanosecond(),
             incarnation: self.incarnation.0,
+            mark: Some(MarkFile::of(&self.mark)),
         }
         .encode_to_vec();
         let mut bytes = format!("{MAGIC}{FORMAT}\n").into_bytes();
@@ -251,6 +252,7 @@ impl State {
                 .collect(),
             last_proof: Timestamp::new(file.last_proof_seconds, file.last_proof_nanoseconds)
                 .map_err(|_| Damage::Missing("last proof"))?,
+            mark: file.mark.ok_or(Damage::Missing("clock"))?.read()?,
             incarnation: Incarnation(file.incarnation),
         })
     }
@@ -304,6 +306,42 @@ struct StateFile {
     last_proof_nanoseconds: i32,
     #[prost(uint64, tag = "10")]
     incarnation: u64,
+    #[prost(message, optional, tag = "11")]
+    mark: Option<MarkFile>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct MarkFile {
+    #[prost(message, optional, tag = "1")]
+    time: Option<prost_types::Timestamp>,
+    #[prost(string, tag = "2")]
+    boot: String,
+    #[prost(message, optional, tag = "3")]
+    uptime: Option<prost_types::Duration>,
+    #[prost(sint64, tag = "4")]
+    ahead_seconds: i64,
+}
+
+impl MarkFile {
+    fn of(mark: &Mark) -> Self {
+        Self {
+            time: Some(timestamp(mark.time)),
+            boot: mark.boot.clone(),
+            uptime: SignedDuration::try_from(mark.uptime).ok().map(duration),
+            ahead_seconds: mark.ahead.as_secs(),
+        }
+    }
+
+    fn read(self) -> Result<Mark, Damage> {
+        let uptime = read_length(self.uptime, "uptime")?;
+        Ok(Mark {
+            time: read_timestamp(self.time, "time")?,
+            boot: self.boot,
+            // It is not negative.
+            uptime: uptime.unsigned_abs(),
+            ahead: SignedDuration::from_secs(self.ahead_seconds),
+        })
+    }
 }
 
 /// Why there is no state.
@@ -354,6 +392,9 @@ pub enum Damage {
     /// A malformed address.
     #[error(transparent)]
     Address(#[from] BadAddress),
+    /// A malformed time.
+    #[error(transparent)]
+    Time(#[from] BadTime),
     /// A malformed identity certificate.
     #[error(transparent)]
     Certificate(#[from] BadCertificate),

@@ -6,10 +6,11 @@ use convoy_shared::{
     certificate::not_after,
     trust::{Mode, ModeInForce},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::{
+    clock::TOLERATED,
     disk::{DiskError, StateDir},
     scep::show,
     state::{State, StateError},
@@ -38,6 +39,11 @@ pub struct Status {
     pub mode: &'static str,
     /// Just now: `verify` or `off`.
     pub mode_in_force: &'static str,
+    /// When "off" ends, by the controller's time, if the controller is not heard before. `None` unless it is in force.
+    pub off_until: Option<Timestamp>,
+    /// How far this host's wall clock is ahead of the controller's time, in seconds; negative: behind. `None` if it differs by at most 5 minutes,
+    /// or the controller has not been heard since the host was started.
+    pub clock_ahead_seconds: Option<i64>,
     /// Numbers, ascending.
     pub anchors: Vec<u64>,
     /// The identity certificate's end; `None` if it cannot be read.
@@ -46,7 +52,7 @@ pub struct Status {
     pub trust_expires_at: Timestamp,
     /// Whether the trust document or the root has expired.
     pub stale: bool,
-    /// Signed time of the last proof.
+    /// When the controller last proved itself, by its own time.
     pub last_proof: Timestamp,
     /// How often the agent has started.
     pub incarnation: u64,
@@ -64,7 +70,7 @@ pub struct Status {
 /// If this host has not joined, or its state cannot be read.
 pub fn status(dir: &StateDir) -> Result<Status, StatusError> {
     let state = State::load(dir)?;
-    let now = state.now();
+    let clock = state.clock();
     // Nothing of SCEP may hide the state of the trust.
     let requests = show::requests(dir).ok();
     Ok(Status {
@@ -80,10 +86,18 @@ pub fn status(dir: &StateDir) -> Result<Status, StatusError> {
             Mode::Verify => "verify",
             Mode::Off { .. } => "off",
         },
-        mode_in_force: match state.mode(now) {
+        mode_in_force: match state.mode(&clock) {
             ModeInForce::Verify => "verify",
             ModeInForce::Off => "off",
         },
+        off_until: state
+            .trust(&clock)
+            .off_until()
+            .filter(|until| clock.now() <= *until),
+        clock_ahead_seconds: clock
+            .ahead()
+            .filter(|ahead| ahead.abs() > TOLERATED)
+            .map(|ahead| ahead.as_secs()),
         anchors: state
             .trust
             .document
@@ -96,7 +110,7 @@ pub fn status(dir: &StateDir) -> Result<Status, StatusError> {
             .ok()
             .and_then(|seconds| Timestamp::from_second(seconds).ok()),
         trust_expires_at: state.trust.document.expires_at,
-        stale: state.is_stale(now),
+        stale: state.is_stale(clock.now()),
         last_proof: state.last_proof,
         incarnation: state.incarnation.0,
         scep_revision: requests.as_ref().map_or(0, |requests| requests.revision),
@@ -126,7 +140,18 @@ impl fmt::Display for Status {
         } else {
             format!("{} (ordered: {})", self.mode_in_force, self.mode)
         };
-        line("mode", &mode)?;
+        match self.off_until {
+            Some(until) => line("mode", &format_args!("{mode}, until {until}"))?,
+            None => line("mode", &mode)?,
+        }
+        if let Some(ahead) = self.clock_ahead_seconds {
+            let side = if ahead < 0 { "behind" } else { "ahead of" };
+            let length = SignedDuration::from_secs(ahead).abs();
+            line(
+                "wall clock",
+                &format_args!("{length:#} {side} the controller's"),
+            )?;
+        }
         let anchors: Vec<_> = self.anchors.iter().map(u64::to_string).collect();
         line("anchors", &anchors.join(", "))?;
         match self.identity_expires_at {

@@ -7,7 +7,6 @@ use convoy_shared::{
     label::Label,
     trust::ModeInForce,
 };
-use jiff::Timestamp;
 use rustls::{
     ClientConfig, client::Resumption, client::danger::ServerCertVerifier,
     crypto::aws_lc_rs::default_provider, version::TLS13,
@@ -15,6 +14,7 @@ use rustls::{
 use rustls_pki_types::CertificateDer;
 
 use crate::{
+    clock::Clock,
     key::IdentityKey,
     state::State,
     verifier::{Policy, Verifier},
@@ -148,7 +148,7 @@ impl SessionTls {
         self.kept = None;
     }
 
-    /// What to connect with in this state at `now`.
+    /// What to connect with in this state now.
     ///
     /// # Errors
     /// If the key is not the identity certificate's.
@@ -156,15 +156,15 @@ impl SessionTls {
         &mut self,
         state: &State,
         key: &IdentityKey,
-        now: Timestamp,
+        clock: &Clock,
     ) -> Result<Tls, TlsError> {
         let earned = Earned {
             trust: state.held().digest,
             root: state.root.root.version,
-            mode: state.mode(now),
+            mode: state.mode(clock),
             identity: Digest::of(state.leaf()),
         };
-        let policy = Policy::Trust(state.snapshot());
+        let policy = Policy::Trust(state.snapshot(clock));
         if let Some((under, tls)) = &self.kept
             && *under == earned
         {

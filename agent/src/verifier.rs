@@ -16,7 +16,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use x509_parser::parse_x509_certificate;
 
-use crate::clock;
+use crate::clock::Clock;
 
 /// What decides about a server's certificate.
 #[derive(Clone, Debug)]
@@ -31,15 +31,17 @@ pub enum Policy {
     AcceptAny,
 }
 
-/// A client's trust at one moment, kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A client's trust at one moment, kept. The mode in force is asked for at each handshake.
+#[derive(Clone, Debug)]
 pub struct TrustSnapshot {
     /// The document.
     pub document: TrustDocument,
     /// The root in force.
     pub root: Root,
-    /// Signed time of the last session whose channel proof held.
+    /// When the channel proof of a session last held.
     pub last_proof: Timestamp,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 impl TrustSnapshot {
@@ -47,9 +49,9 @@ impl TrustSnapshot {
         let trust = Trust {
             document: &self.document,
             root: &self.root,
-            last_proof: self.last_proof,
+            last_proof: self.clock.is_measured().then_some(self.last_proof),
         };
-        verdict(&trust, chain, clock::now(self.last_proof))
+        verdict(&trust, chain, self.clock.now())
     }
 }
 
@@ -61,7 +63,11 @@ impl Policy {
         Self::Trust(snapshot)
     }
 
-    fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<Accepted, Rejected> {
+    /// What it says of a chain, end entity first.
+    ///
+    /// # Errors
+    /// If it refuses it.
+    pub fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<Accepted, Rejected> {
         match self {
             Self::Trust(snapshot) => snapshot.judge(chain),
             Self::AcceptAny => Ok(Accepted::Unverified),

@@ -121,29 +121,34 @@ pub struct Trust<'a> {
     pub document: &'a TrustDocument,
     /// The root in force.
     pub root: &'a Root,
-    /// Signed time of the last session whose channel proof held.
-    pub last_proof: Timestamp,
+    /// When the channel proof of a session last held. `None`: nobody knows how long ago that was, so that a lease from then on is over.
+    pub last_proof: Option<Timestamp>,
 }
 
 impl Trust<'_> {
-    /// The mode in force at `now`. "Off" ends with its lease, and `max_off` after the document was issued, whichever is first; and is never in
-    /// force where the root forbids it.
+    /// The mode in force at `now`.
     #[must_use]
     pub fn mode(&self, now: Timestamp) -> ModeInForce {
-        let Mode::Off { lease } = self.document.mode else {
-            return ModeInForce::Verify;
-        };
-        let within = |from: Timestamp, length: SignedDuration| {
-            from.checked_add(length).is_ok_and(|until| now <= until)
-        };
-        if self.root.off_allowed
-            && within(self.last_proof, lease)
-            && within(self.document.issued_at, self.root.max_off)
-        {
-            ModeInForce::Off
-        } else {
-            ModeInForce::Verify
+        match self.off_until() {
+            Some(until) if now <= until => ModeInForce::Off,
+            Some(_) | None => ModeInForce::Verify,
         }
+    }
+
+    /// When "off" ends: with its lease, or `max_off` after the document was issued, whichever is first. `None` if it is not ordered, the root
+    /// forbids it, or the lease cannot be measured.
+    #[must_use]
+    pub fn off_until(&self) -> Option<Timestamp> {
+        let Mode::Off { lease } = self.document.mode else {
+            return None;
+        };
+        let lease = self.last_proof?.checked_add(lease).ok()?;
+        let limit = self
+            .document
+            .issued_at
+            .checked_add(self.root.max_off)
+            .ok()?;
+        self.root.off_allowed.then_some(lease.min(limit))
     }
 }
 

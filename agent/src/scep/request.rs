@@ -154,6 +154,7 @@ pub(crate) async fn request(
     let start = Start {
         dir,
         state: &state,
+        clock: &state.clock(),
         configuration,
         timers: false,
     };

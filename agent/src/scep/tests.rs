@@ -89,14 +89,14 @@ impl Device {
         let start = Start {
             dir: &self.fleet.dir,
             state: &self.state,
+            clock: &self.state.clock(),
             configuration: &configuration,
             timers: true,
         };
         let store = Store::open(&self.fleet.dir).expect("a store");
         let burning = store.fuse.clone();
         let clock = Clock::Test(self.now.subscribe());
-        let (scep, engine) =
-            Scep::build(&start, store, clock, watch::channel(noon()).0).expect("built");
+        let (scep, engine) = Scep::build(&start, store, clock).expect("built");
         burning.set(fuse);
         let (stop, asked) = watch::channel(false);
         self.life = Some(Life {

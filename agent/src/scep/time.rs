@@ -1,9 +1,11 @@
-//! The engine's clock: the effective time of the host, or one that tests set. What a time means is decided elsewhere.
+//! The engine's clock: the agent's, or one that tests set. What a time means is decided elsewhere.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::{sync::watch, time::sleep};
+#[cfg(test)]
+use tokio::sync::watch;
+use tokio::time::sleep;
 
 use crate::clock;
 
@@ -13,8 +15,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// A clock.
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
-    /// The host's, never before the signed time of the last proof.
-    Host(watch::Receiver<Timestamp>),
+    /// The agent's.
+    Agent(clock::Clock),
     /// A test's.
     #[cfg(test)]
     Test(watch::Receiver<Timestamp>),
@@ -23,7 +25,7 @@ pub(crate) enum Clock {
 impl Clock {
     pub(crate) fn now(&self) -> Timestamp {
         match self {
-            Self::Host(last_proof) => clock::now(*last_proof.borrow()),
+            Self::Agent(clock) => clock.now(),
             #[cfg(test)]
             Self::Test(now) => *now.borrow(),
         }
@@ -32,7 +34,7 @@ impl Clock {
     /// Resolves when this clock reads `time`, also when it is set right meanwhile.
     pub(crate) async fn sleep_until(&self, time: Timestamp) {
         match self {
-            Self::Host(_) => loop {
+            Self::Agent(_) => loop {
                 let ahead = Duration::try_from(time.duration_since(self.now()));
                 match ahead {
                     Ok(ahead) if !ahead.is_zero() => sleep(ahead.min(LOOK_EVERY)).await,

@@ -32,8 +32,8 @@ const OUTBOUND: usize = 64;
 
 /// Opens a session that has been proved. Tries the addresses in order, until one leads to the fleet's controller: who answers first need not be it.
 pub(super) async fn open(agent: &mut Agent) -> Result<Session, SessionError> {
-    let now = agent.state.now();
-    if agent.state.is_stale(now) {
+    agent.store_time();
+    if agent.state.is_stale(agent.clock.now()) {
         tracing::warn!(
             client = %agent.state.client_id,
             revision = agent.state.trust.document.revision.0,
@@ -41,11 +41,11 @@ pub(super) async fn open(agent: &mut Agent) -> Result<Session, SessionError> {
             "stale: the trust has expired, and is kept until the controller sends newer"
         );
     }
-    let mode = agent.state.mode(now);
+    let mode = agent.state.mode(&agent.clock);
     let mut no_link = Vec::new();
     let mut told_no = None;
     for address in agent.state.addresses.clone() {
-        match open_at(agent, &address, now, mode).await {
+        match open_at(agent, &address, mode).await {
             Ok(session) => return Ok(session),
             Err(Unopened::NoLink(error)) => {
                 tracing::debug!(client = %agent.state.client_id, %address, error = told(&error), "no connection here");
@@ -94,7 +94,6 @@ impl<E: Into<SessionError>> From<E> for Unopened {
 async fn open_at(
     agent: &mut Agent,
     address: &Address,
-    now: Timestamp,
     mode: ModeInForce,
 ) -> Result<Session, Unopened> {
     let works = agent.works.get(address).copied();
@@ -102,7 +101,7 @@ async fn open_at(
     let mut told = None;
     while let Some(step) = road.next().await {
         let peer = step.0;
-        match open_on(agent, address, step, now, mode).await {
+        match open_on(agent, address, step, mode).await {
             Ok(session) => {
                 agent.works.insert(address.clone(), peer);
                 return Ok(session);
@@ -117,10 +116,9 @@ async fn open_on(
     agent: &mut Agent,
     address: &Address,
     step: (SocketAddr, TcpStream),
-    now: Timestamp,
     mode: ModeInForce,
 ) -> Result<Session, Unopened> {
-    let mut link = shake(agent, address, step, now, mode).await?;
+    let mut link = shake(agent, address, step, mode).await?;
     let nonce = nonce();
     let (outbound, requests) = mpsc::channel(OUTBOUND);
     let first = v1::SessionRequest {
@@ -153,7 +151,6 @@ async fn open_on(
     let (newer, signed) = prove(&agent.state, welcome, &nonce, &link.exporter)?;
     let clock = ControllerClock::set(signed);
     remember(agent, newer, signed)?;
-    agent.scep.proved(agent.state.last_proof);
     // A certificate that cannot be read would not have been loaded.
     let was_expired = is_expired(agent.state.leaf(), signed).unwrap_or(false);
     tracing::info!(
@@ -168,7 +165,7 @@ async fn open_on(
         link,
         (outbound, inbound),
         agent.scep.connect(attempt),
-        clock,
+        (clock, agent.clock.in_session()),
         mode,
         was_expired,
     ))
@@ -178,10 +175,11 @@ async fn shake(
     agent: &mut Agent,
     address: &Address,
     step: (SocketAddr, TcpStream),
-    now: Timestamp,
     mode: ModeInForce,
 ) -> Result<Link, Unopened> {
-    let tls = agent.tls.for_state(&agent.state, &agent.key, now)?;
+    let tls = agent
+        .tls
+        .for_state(&agent.state, &agent.key, &agent.clock)?;
     let protocols = labelled(&session_label(&agent.state, mode));
     Link::open_on(address, step, &tls, &protocols).await.map_err(|error| {
         if let LinkError::Rejected(rejected) = &error {
@@ -226,9 +224,7 @@ fn remember(
     signed: Timestamp,
 ) -> Result<(), SessionError> {
     let vital = !newer.is_empty();
-    let mut next = agent.state.clone();
-    next.prove(newer, signed);
-    match agent.store(next) {
+    match agent.prove(newer, signed) {
         Ok(()) => Ok(()),
         // A full disk must not cut a client off: without the new time its lease ends earlier, and that is all.
         Err(error) if !vital => {

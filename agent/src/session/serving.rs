@@ -20,7 +20,7 @@ use tonic::Streaming;
 use super::{Agent, End, SessionError};
 use crate::{
     check::{self, Ask},
-    clock::ControllerClock,
+    clock::{ControllerClock, InSession},
     link::{Link, told},
     reconcile::{Step, name_of, reconcile},
     renew::{self, RenewError},
@@ -45,6 +45,7 @@ pub(super) struct Session {
     scep: Line,
     tasks: JoinSet<Task>,
     clock: ControllerClock,
+    _in_session: InSession,
     /// As the hello and the label stated it.
     mode: ModeInForce,
     /// Whether the identity certificate had expired, by the controller's clock, when the connection was made.
@@ -67,7 +68,7 @@ impl Session {
             Streaming<v1::SessionResponse>,
         ),
         scep: Line,
-        clock: ControllerClock,
+        (clock, in_session): (ControllerClock, InSession),
         mode: ModeInForce,
         was_expired: bool,
     ) -> Self {
@@ -78,6 +79,7 @@ impl Session {
             scep,
             tasks: JoinSet::new(),
             clock,
+            _in_session: in_session,
             mode,
             was_expired,
             renewing: false,
@@ -151,8 +153,9 @@ impl Session {
                         );
                         let (dir, address) = (agent.dir.clone(), self.link.address.clone());
                         let works = Some(self.link.peer);
+                        let clock = agent.clock.clone();
                         self.tasks.spawn(async move {
-                            Task::Checked(check::answer(&dir, &address, works, ask).await)
+                            Task::Checked(check::answer(&dir, &address, works, ask, &clock).await)
                         });
                     }
                     Ok(_) => tracing::warn!(%client, "too many checks at once: one is left out"),
@@ -238,7 +241,7 @@ impl Session {
         };
         let held = name_of(&offered);
         let revision = held.revision.0;
-        match reconcile(offered, &agent.state, agent.state.now()) {
+        match reconcile(offered, &agent.state, agent.clock.now()) {
             Step::Nothing => {
                 self.acknowledge(agent.state.held(), AckOutcome::Applied)?;
                 Ok(None)
@@ -259,7 +262,7 @@ impl Session {
                     return Err(error.into());
                 }
                 agent.tls.drop_tickets();
-                let mode = agent.state.mode(agent.state.now());
+                let mode = agent.state.mode(&agent.clock);
                 tracing::info!(%client, revision, digest = %held.digest, ?mode, stale, "stored a trust document, and obeys it");
                 self.acknowledge(held, AckOutcome::Applied)?;
                 Ok(Some(End::TrustChanged))
@@ -268,8 +271,8 @@ impl Session {
     }
 
     /// What the time makes due. The first look is at the session's start.
-    fn look(&mut self, agent: &Agent) -> Option<End> {
-        let now = agent.state.now();
+    fn look(&mut self, agent: &mut Agent) -> Option<End> {
+        agent.store_time();
         // By the clock of who issued it: on a host whose own is ahead every certificate would be due at once.
         let due = renew::is_due(agent.state.leaf(), self.clock.now()).unwrap_or(true);
         if !self.renewing && due {
@@ -295,7 +298,7 @@ impl Session {
             Mode::Verify => false,
         };
         // "Off" is renewed by a new proof, and what was said in the hello must stay true.
-        (lease_is_half_over || agent.state.mode(now) != self.mode).then_some(End::Refresh)
+        (lease_is_half_over || agent.state.mode(&agent.clock) != self.mode).then_some(End::Refresh)
     }
 
     fn finish(

@@ -44,7 +44,7 @@ fn document(
         client: client_id(),
         root_version: RootVersion(1),
         revision: Revision(revision),
-        issued_at: clock::now(clock::BUILD),
+        issued_at: clock::wall(),
         settings,
         url: Some(server.url.clone()),
         slot: None,
@@ -56,7 +56,7 @@ fn document(
 
 async fn server() -> Server {
     // Its clock stands still: nothing in these stories takes an hour.
-    let (_, now) = tokio::sync::watch::channel(clock::now(clock::BUILD));
+    let (_, now) = tokio::sync::watch::channel(clock::wall());
     Server::start(now).await
 }
 

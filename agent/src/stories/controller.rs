@@ -267,7 +267,7 @@ impl Service {
             fleet_id: root.fleet_id,
             nonce: nonce.try_into().expect("32 bytes"),
             exporter,
-            time: clock::now(clock::BUILD),
+            time: clock::wall(),
         };
         let key = if self.shared.rotated.load(Ordering::SeqCst) {
             SigningKey::from_seed(&[102; 32]).expect("32 bytes")

@@ -74,7 +74,11 @@ async fn a_pinned_certificate_is_accepted_also_with_ca_true() {
         let mut fleet = Fleet::new();
         fleet.server = server;
         let state = fleet.state();
-        let tls = tls(&fleet, &state, Policy::Trust(state.snapshot()));
+        let tls = tls(
+            &fleet,
+            &state,
+            Policy::Trust(state.snapshot(&state.clock())),
+        );
         let (outcome, seen) = meet(&fleet.server, &tls).await;
         assert_eq!((outcome, seen), (HandshakeOutcome::Accepted, Ok(())));
         let seen = tls.verifier().seen().expect("asked");
@@ -90,7 +94,11 @@ async fn a_pinned_certificate_is_accepted_also_with_ca_true() {
 async fn another_certificate_is_refused_and_the_server_is_told() {
     let fleet = Fleet::new();
     let state = fleet.state();
-    let tls = tls(&fleet, &state, Policy::Trust(state.snapshot()));
+    let tls = tls(
+        &fleet,
+        &state,
+        Policy::Trust(state.snapshot(&state.clock())),
+    );
     let (outcome, seen) = meet(&Server::self_signed(true), &tls).await;
     assert_eq!(outcome, HandshakeOutcome::Refused);
     assert_eq!(seen, Err("received fatal alert: UnknownCA".to_owned()));
@@ -107,13 +115,25 @@ async fn off_accepts_any_certificate_until_its_lease_is_over() {
     let lease = SignedDuration::from_hours(1);
     state.trust = fleet.trust(6, Mode::Off { lease });
     let other = Server::self_signed(true);
-    let within = tls(&fleet, &state, Policy::Trust(state.snapshot()));
+    let within = tls(
+        &fleet,
+        &state,
+        Policy::Trust(state.snapshot(&state.clock())),
+    );
     assert_eq!(meet(&other, &within).await.0, HandshakeOutcome::Accepted);
-    let forced = tls(&fleet, &state, Policy::force_verify(state.snapshot()));
+    let forced = tls(
+        &fleet,
+        &state,
+        Policy::force_verify(state.snapshot(&state.clock())),
+    );
     assert_eq!(meet(&other, &forced).await.0, HandshakeOutcome::Refused);
 
     state.last_proof = fleet.start() - lease * 2;
-    let after = tls(&fleet, &state, Policy::Trust(state.snapshot()));
+    let after = tls(
+        &fleet,
+        &state,
+        Policy::Trust(state.snapshot(&state.clock())),
+    );
     assert_eq!(meet(&other, &after).await.0, HandshakeOutcome::Refused);
     assert_eq!(
         meet(&fleet.server, &after).await.0,
@@ -127,8 +147,12 @@ async fn a_lease_ends_within_a_second_too() {
     let mut state = fleet.state();
     let lease = SignedDuration::from_hours(1);
     state.trust = fleet.trust(6, Mode::Off { lease });
-    state.last_proof = clock::now(clock::BUILD) - lease - SignedDuration::from_millis(1);
-    let after = tls(&fleet, &state, Policy::Trust(state.snapshot()));
+    state.last_proof = state.clock().now() - lease - SignedDuration::from_millis(1);
+    let after = tls(
+        &fleet,
+        &state,
+        Policy::Trust(state.snapshot(&state.clock())),
+    );
     let other = Server::self_signed(true);
     assert_eq!(meet(&other, &after).await.0, HandshakeOutcome::Refused);
 }
@@ -138,7 +162,10 @@ async fn a_certificate_without_its_key_is_accepted_in_no_mode() {
     let fleet = Fleet::new();
     let impostor = Server::self_signed(true);
     let state = fleet.state();
-    for policy in [Policy::AcceptAny, Policy::Trust(state.snapshot())] {
+    for policy in [
+        Policy::AcceptAny,
+        Policy::Trust(state.snapshot(&state.clock())),
+    ] {
         let (address, seen) = listen(config(&fleet.server, &impostor)).await;
         let tls = tls(&fleet, &state, policy);
         assert_eq!(
@@ -156,7 +183,11 @@ async fn a_certificate_without_its_key_is_accepted_in_no_mode() {
 async fn nobody_there_is_no_refusal() {
     let fleet = Fleet::new();
     let state = fleet.state();
-    let tls = tls(&fleet, &state, Policy::Trust(state.snapshot()));
+    let tls = tls(
+        &fleet,
+        &state,
+        Policy::Trust(state.snapshot(&state.clock())),
+    );
     let (address, seen) = listen(config(&fleet.server, &fleet.server)).await;
     seen.abort();
     drop(seen.await);

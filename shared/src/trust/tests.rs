@@ -62,7 +62,7 @@ fn a_pinned_key_is_accepted_and_another_is_not() {
     let trust = Trust {
         document: &document,
         root: &root,
-        last_proof: at(0),
+        last_proof: Some(at(0)),
     };
     // Also decades after the certificate's dates: under a pin they are advisory.
     for now in [at(0), at(900_000)] {
@@ -94,7 +94,7 @@ fn off_ends_with_its_lease_and_leaves_old_and_new() {
     let trust = Trust {
         document: &document,
         root: &root,
-        last_proof: at(5),
+        last_proof: Some(at(5)),
     };
     assert_eq!(
         verdict(&trust, std::slice::from_ref(&stranger), at(15)),
@@ -105,6 +105,12 @@ fn off_ends_with_its_lease_and_leaves_old_and_new() {
     for known in [&old, &new] {
         assert!(verdict(&trust, std::slice::from_ref(known), at(16)).is_ok());
     }
+    // Nobody knows how much of it has passed: it is over.
+    let unmeasured = Trust {
+        last_proof: None,
+        ..trust
+    };
+    assert_eq!(unmeasured.mode(at(5)), ModeInForce::Verify);
 }
 
 #[test]
@@ -115,7 +121,7 @@ fn off_ends_with_the_roots_limit_however_often_the_lease_is_renewed() {
     let trust = |root, hours| Trust {
         document: &document,
         root,
-        last_proof: at(hours),
+        last_proof: Some(at(hours)),
     };
     assert_eq!(trust(&allows, 99).mode(at(100)), ModeInForce::Off);
     assert_eq!(trust(&allows, 101).mode(at(101)), ModeInForce::Verify);
@@ -146,7 +152,7 @@ fn a_ca_vouches_for_its_leaves_with_the_right_name() {
     let trust = Trust {
         document: &document,
         root: &root,
-        last_proof: at(0),
+        last_proof: Some(at(0)),
     };
     assert_eq!(
         verdict(&trust, &[leaf("controller.example")], at(0)),
