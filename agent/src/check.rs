@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 use crate::{
     address::Address,
-    clock::Clock,
+    clock::{Clock, wall},
     disk::StateDir,
     greet::{GreetError, greet},
     key::{IdentityKey, KeyError},
@@ -196,6 +196,7 @@ fn report(
         } else {
             probe.failure
         },
+        wall_clock_seconds: wall().as_second(),
     }
 }
 

@@ -7,7 +7,7 @@ use convoy_shared::{
     trust::ModeInForce,
 };
 
-use crate::{VERSION, state::State};
+use crate::{VERSION, clock::wall, state::State};
 
 /// This start of this agent on this host.
 #[derive(Clone, Debug)]
@@ -60,6 +60,7 @@ pub fn hello(state: &State, mode: ModeInForce, nonce: &Nonce, host: &Host) -> v1
         agent_version: VERSION.to_owned(),
         scep_revision: 0,
         scep_supports: Vec::new(),
+        wall_clock_seconds: wall().as_second(),
     }
 }
 

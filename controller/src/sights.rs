@@ -8,7 +8,7 @@ use std::{
 
 use convoy_fleet::{
     client::ClientNumber,
-    reason::{Obstacle, Sight},
+    reason::{CLOCKS_DIFFER, Obstacle, Sight},
 };
 use convoy_shared::{ack::Held, id::InstanceId};
 use jiff::{SignedDuration, Timestamp};
@@ -37,16 +37,28 @@ impl Sights {
         client: ClientNumber,
         instance: InstanceId,
         address: IpAddr,
-        clock_ahead: Option<SignedDuration>,
+        clock_ahead: SignedDuration,
         now: Timestamp,
     ) {
         let mut seen = self.lock();
         let seen = seen.entry(client).or_default();
         seen.since = Some(now);
-        seen.clock_ahead = clock_ahead;
+        seen.clock_ahead = Some(clock_ahead);
         seen.agents.retain(|(known, _)| *known != instance);
         seen.agents.insert(0, (instance, address.to_canonical()));
         seen.agents.truncate(AGENTS);
+    }
+
+    /// A client said what its wall clock reads.
+    pub fn clock(&self, client: ClientNumber, ahead: SignedDuration) {
+        self.lock().entry(client).or_default().clock_ahead = Some(ahead);
+    }
+
+    /// How far a client's wall clock is ahead, if by more than is tolerated. Negative: behind.
+    #[must_use]
+    pub fn clock_ahead(&self, client: ClientNumber) -> Option<SignedDuration> {
+        let ahead = self.lock().get(&client)?.clock_ahead?;
+        (ahead.abs() > CLOCKS_DIFFER).then_some(ahead)
     }
 
     /// Something keeps a client from showing what this document asks for.
@@ -122,7 +134,13 @@ mod tests {
         let come = |instance: u8, address: &str| {
             let instance = InstanceId::from_bytes(&[instance; 16]).expect("16 bytes");
             let address = address.parse().expect("an address");
-            sights.connected(1, instance, address, None, Timestamp::UNIX_EPOCH);
+            sights.connected(
+                1,
+                instance,
+                address,
+                SignedDuration::ZERO,
+                Timestamp::UNIX_EPOCH,
+            );
         };
         for (instance, address) in [(1, "192.0.2.1"), (2, "192.0.2.2"), (1, "192.0.2.3")] {
             come(instance, address);

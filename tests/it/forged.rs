@@ -160,7 +160,7 @@ impl Channel {
                 fleet_id: forgery.victim.fleet_id(),
                 nonce: hello.nonce.as_ref().try_into().expect("32 bytes"),
                 exporter: self.exporter,
-                time: forgery.victim.now(),
+                time: forgery.victim.clock().now(),
             };
             let payload = encode_channel_proof(&proof);
             Envelope::sign(PayloadType::Channel, payload, &[&forgery.policy]).into()

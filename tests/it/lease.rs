@@ -140,7 +140,7 @@ fn a_client_that_still_verifies_holds_gate_a_until_it_does_not() {
     fleet.await_missing(&["holds"]);
     let mut puppet = Puppet::of(&fleet, "holds");
     puppet.take_trust();
-    let snapshot = Policy::force_verify(puppet.state.snapshot());
+    let snapshot = Policy::force_verify(puppet.state.snapshot(&puppet.state.clock()));
     let strict = puppet.tls_with(
         snapshot,
         &puppet.state.identity,

@@ -16,6 +16,7 @@ mod forged;
 mod frames;
 mod gates;
 mod health;
+mod host_clocks;
 mod identity;
 mod importing;
 mod joining;

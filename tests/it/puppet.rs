@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use convoy_agent::{
     check::{self, Ask},
+    clock,
     disk::StateDir,
     hello::{Host, hello, nonce},
     key::IdentityKey,
@@ -88,7 +89,7 @@ impl Puppet {
     }
 
     pub(crate) fn resuming(&self, resume: Resume) -> Tls {
-        let policy = Policy::Trust(self.state.snapshot());
+        let policy = Policy::Trust(self.state.snapshot(&self.state.clock()));
         self.tls_with(policy, &self.state.identity, resume)
     }
 
@@ -98,7 +99,7 @@ impl Puppet {
     }
 
     pub(crate) fn mode(&self) -> ModeInForce {
-        self.state.mode(self.state.now())
+        self.state.mode(&self.state.clock())
     }
 
     pub(crate) fn link(&self, tls: &Tls) -> Link {
@@ -209,13 +210,20 @@ impl Puppet {
             decoy: v1::HandshakeOutcome::from(decoy).into(),
             mode: v1::VerificationMode::from(self.mode()).into(),
             failure: String::new(),
+            wall_clock_seconds: clock::wall().as_second(),
         })
     }
 
     /// Does the check as an honest agent would.
     pub(crate) fn answer(&self, ask: Ask) -> session_request::Message {
         let address = &self.state.addresses[0];
-        let report = self.block_on(check::answer(&self.dir, address, None, ask));
+        let report = self.block_on(check::answer(
+            &self.dir,
+            address,
+            None,
+            ask,
+            &self.state.clock(),
+        ));
         session_request::Message::CheckReport(report)
     }
 }

@@ -149,7 +149,13 @@ fn a_probe_that_an_agent_cannot_make_is_told_with_what_failed() {
     let ask = talk.hear_check();
     // when the agent's own code does the check on an address where nobody listens,
     let nobody = "127.0.0.1:1".parse().expect("an address");
-    let report = puppet.block_on(convoy_agent::check::answer(&puppet.dir, &nobody, None, ask));
+    let report = puppet.block_on(convoy_agent::check::answer(
+        &puppet.dir,
+        &nobody,
+        None,
+        ask,
+        &puppet.state.clock(),
+    ));
     talk.say(session_request::Message::CheckReport(report));
     // then the operator reads the address and the cause.
     await_reason(&mut fleet, "cannot-probe", "127.0.0.1:1: ");

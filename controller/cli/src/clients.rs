@@ -1,7 +1,7 @@
 //! `convoy clients`. Whether a client counts is the controller's to say; this only shows it.
 
 use convoy_proto::v1::{self, client_service_client::ClientServiceClient};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tonic::transport::Channel;
 
@@ -36,6 +36,7 @@ struct Client {
     served_generation: u64,
     address: String,
     missing_reason: Option<Reason>,
+    clock_ahead_seconds: i64,
 }
 
 /// Why a client is missing.
@@ -79,6 +80,7 @@ impl TryFrom<v1::Client> for Client {
             served_generation: wire.served_generation,
             address: wire.address,
             missing_reason: wire.missing_reason.map(Reason::try_from).transpose()?,
+            clock_ahead_seconds: wire.clock_ahead_seconds,
         })
     }
 }
@@ -315,6 +317,15 @@ fn shown(client: &Client, now: Timestamp) -> String {
     if let Some(reason) = &client.missing_reason {
         facts.push(("Missing", format!("{}: {}", reason.code, reason.text)));
     }
+    if client.clock_ahead_seconds != 0 {
+        let side = if client.clock_ahead_seconds < 0 {
+            "behind"
+        } else {
+            "ahead of"
+        };
+        let length = SignedDuration::from_secs(client.clock_ahead_seconds).abs();
+        facts.push(("Clock", format!("{length:#} {side} the controller's")));
+    }
     if !client.suspicion.is_empty() {
         facts.push(("Suspicion", client.suspicion.clone()));
     }
@@ -395,6 +406,7 @@ mod tests {
                 code: 1,
                 text: "off or out of reach since 2026-08-01T10:00:00Z".to_owned(),
             }),
+            clock_ahead_seconds: 0,
         })
         .unwrap()
     }
@@ -444,7 +456,8 @@ pc-1  default  active, at risk  3         proved    verify  3 h ago             
              \"joined_at\":\"2026-08-01T10:00:00Z\",\"last_seen\":\"2026-08-01T10:00:00Z\",\"connected\":false,\
              \"trust_revision\":3,\"verification_mode\":\"verify\",\"evidence\":\"proved\",\"agent_version\":\"0.1.0\",\
              \"anchors\":[1,2],\"identity_expires_at\":null,\"suspicion\":\"\",\"at_risk\":true,\"served_generation\":0,\"address\":\"\",\
-             \"missing_reason\":{\"code\":\"off\",\"text\":\"off or out of reach since 2026-08-01T10:00:00Z\"}}"
+             \"missing_reason\":{\"code\":\"off\",\"text\":\"off or out of reach since 2026-08-01T10:00:00Z\"},\
+             \"clock_ahead_seconds\":0}"
         );
     }
 }

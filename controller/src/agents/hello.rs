@@ -11,9 +11,10 @@ use convoy_shared::{
     proof::Nonce,
     trust::ModeInForce,
 };
+use jiff::SignedDuration;
 use tonic::{Status, Streaming};
 
-use crate::api::status;
+use crate::{api::status, clock};
 
 /// What a client holds.
 pub(super) struct Hello {
@@ -26,6 +27,8 @@ pub(super) struct Hello {
     pub(super) agent_version: String,
     pub(super) scep_revision: Revision,
     pub(super) scep_supports: Vec<String>,
+    /// How far the host's wall clock is ahead. Negative: behind.
+    pub(super) clock_ahead: SignedDuration,
 }
 
 /// The most words about SCEP, and the longest, in characters.
@@ -58,7 +61,13 @@ pub(super) async fn hello(inbound: &mut Streaming<SessionRequest>) -> Result<Hel
         agent_version: hello.agent_version.chars().take(64).collect(),
         scep_revision: Revision(hello.scep_revision),
         scep_supports: words(hello.scep_supports)?,
+        clock_ahead: clock_ahead(hello.wall_clock_seconds),
     })
+}
+
+/// How far a host's wall clock is ahead of the controller's. A host may say what it likes.
+pub(super) fn clock_ahead(wall_clock_seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(wall_clock_seconds.saturating_sub(clock::now().as_second()))
 }
 
 fn words(words: Vec<String>) -> Result<Vec<String>, Status> {

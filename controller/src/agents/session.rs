@@ -142,7 +142,7 @@ impl Talk {
             self.identity.client,
             hello.instance,
             self.peer.address,
-            None,
+            hello.clock_ahead,
             clock::now(),
         );
         self.state(Statement::Connected {

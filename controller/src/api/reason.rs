@@ -34,6 +34,13 @@ impl Api {
 }
 
 impl Seen<'_> {
+    /// How far the client's wall clock is ahead, in seconds. 0: by no more than is tolerated.
+    pub(super) fn clock_ahead_seconds(self, client: ClientNumber) -> i64 {
+        self.sights
+            .clock_ahead(client)
+            .map_or(0, |ahead| ahead.as_secs())
+    }
+
     /// Why a rotation waits for this client.
     pub(super) fn reason(
         self,

@@ -118,6 +118,7 @@ pub(super) fn client(
             .map(|seen| seen.address.to_string())
             .unwrap_or_default(),
         missing_reason: missing_reason.as_ref().map(write_reason),
+        clock_ahead_seconds: seen.clock_ahead_seconds(number),
     }
 }
 

@@ -16,7 +16,7 @@ impl Fleet {
     pub(crate) fn try_join(&self, name: &str, token: &str) -> Said {
         let state = self.state_dir(name);
         let state = state.to_str().expect("UTF-8");
-        self.agent(&["join", token, "--state-dir", state, "--name", name])
+        self.agent_on(name, &["join", token, "--state-dir", state, "--name", name])
     }
 
     /// Starts an agent that has joined.
@@ -87,13 +87,16 @@ impl Fleet {
     /// What an agent's own disk says.
     pub(crate) fn agent_status(&self, name: &str) -> Value {
         let state = self.state_dir(name);
-        let said = self.agent(&[
-            "status",
-            "--state-dir",
-            state.to_str().expect("UTF-8"),
-            "-o",
-            "json",
-        ]);
+        let said = self.agent_on(
+            name,
+            &[
+                "status",
+                "--state-dir",
+                state.to_str().expect("UTF-8"),
+                "-o",
+                "json",
+            ],
+        );
         assert_eq!(said.code, 0, "{said:?}");
         serde_json::from_str(&said.stdout).expect("JSON")
     }
@@ -101,8 +104,11 @@ impl Fleet {
     /// Whether an agent accepts what is served to everyone, on a fresh connection with verification on.
     pub(crate) fn accepts(&self, name: &str) -> bool {
         let state = self.state_dir(name);
-        self.agent(&["check", "--state-dir", state.to_str().expect("UTF-8")])
-            .code
+        self.agent_on(
+            name,
+            &["check", "--state-dir", state.to_str().expect("UTF-8")],
+        )
+        .code
             == 0
     }
 

@@ -73,11 +73,21 @@ impl Fleet {
 
     /// Runs a program to its end.
     pub(crate) fn run_program(&self, program: &str, args: &[&str]) -> Said {
+        self.run_on("", program, args)
+    }
+
+    /// Runs `convoy-agent` by the clock of this host.
+    pub(crate) fn agent_on(&self, host: &str, args: &[&str]) -> Said {
+        self.run_on(host, "convoy-agent", args)
+    }
+
+    fn run_on(&self, host: &str, program: &str, args: &[&str]) -> Said {
         let mut command = Command::new(PROGRAM);
         command
             .arg(program)
             .args(args)
             .stdin(Stdio::null())
+            .env("CONVOY_CLOCK_FILE", self.clock_file(host))
             .env_remove("RUST_LOG")
             .env_remove("CONVOY_SOCKET");
         if let Some(filter) = self.filter {

@@ -14,7 +14,7 @@ use convoy_shared::{
 };
 use tokio::time::Instant;
 
-use super::{End, Talk};
+use super::{super::hello::clock_ahead, End, Talk};
 use crate::{
     api::status,
     checks::{OpenCheck, Report, Verdict, Wanted},
@@ -82,6 +82,9 @@ impl Talk {
                 .map_err(|bad| status::invalid("mode", &bad))?,
             failure: words_of_peer(&report.failure),
         };
+        self.agents
+            .sights
+            .clock(self.identity.client, clock_ahead(report.wall_clock_seconds));
         // A report of a check that is over is stale, and says nothing.
         if let Some(running) = &mut self.check
             && running.open.check().token == token
