@@ -64,6 +64,19 @@ pub fn first_root(keys: &FleetKeys, fleet: FleetId, now: Timestamp) -> Result<Si
     Ok(SignedRoot { envelope, root })
 }
 
+/// The root that follows this one: the same keys and limits, for another while.
+#[must_use]
+pub fn next_root(keys: &FleetKeys, current: &Root, now: Timestamp) -> SignedRoot {
+    let root = Root {
+        version: current.version.next(),
+        issued_at: now,
+        expires_at: now.checked_add(ROOT_VALIDITY).unwrap_or(Timestamp::MAX),
+        ..current.clone()
+    };
+    let envelope = Envelope::sign(PayloadType::Root, encode_root(&root), &[&keys.root]);
+    SignedRoot { envelope, root }
+}
+
 /// States that a TLS channel ends here.
 #[must_use]
 pub fn prove_channel(

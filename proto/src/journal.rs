@@ -22,6 +22,7 @@ use crate::{
     documents::{BadDocument, decode_root, required_envelope},
     scep::BadScep,
     time::{BadTime, read_timestamp, timestamp},
+    v1,
 };
 
 /// The journal's messages, `convoy.journal.v1`.
@@ -131,6 +132,11 @@ fn write_event(event: &Event) -> wire::Event {
             fleet_id: copied(fleet.as_bytes()),
             root: Some(envelope.clone().into()),
             client_ca: copied(client_ca),
+        }),
+        Event::RootRenewed {
+            root: SignedRoot { envelope, root: _ },
+        } => Kind::RootRenewed(wire::RootRenewed {
+            root: Some(envelope.clone().into()),
         }),
         Event::ReplicaStarted => Kind::ReplicaStarted(wire::Nothing {}),
         Event::AlreadySo => Kind::AlreadySo(wire::Nothing {}),
@@ -262,17 +268,22 @@ fn write_event(event: &Event) -> wire::Event {
     wire::Event { kind: Some(kind) }
 }
 
+fn read_root(wire: Option<v1::Envelope>) -> Result<SignedRoot, BadEntry> {
+    let envelope = required_envelope(wire)?;
+    let root = decode_root(&envelope.payload)?;
+    Ok(SignedRoot { envelope, root })
+}
+
 fn read_event(kind: Kind) -> Result<Event, BadEntry> {
     Ok(match kind {
-        Kind::FleetFounded(wire) => {
-            let envelope = required_envelope(wire.root)?;
-            let root = decode_root(&envelope.payload)?;
-            Event::FleetFounded {
-                fleet: FleetId::from_bytes(&wire.fleet_id)?,
-                root: SignedRoot { envelope, root },
-                client_ca: wire.client_ca.to_vec(),
-            }
-        }
+        Kind::FleetFounded(wire) => Event::FleetFounded {
+            fleet: FleetId::from_bytes(&wire.fleet_id)?,
+            root: read_root(wire.root)?,
+            client_ca: wire.client_ca.to_vec(),
+        },
+        Kind::RootRenewed(wire) => Event::RootRenewed {
+            root: read_root(wire.root)?,
+        },
         Kind::ReplicaStarted(wire::Nothing {}) => Event::ReplicaStarted,
         Kind::AlreadySo(wire::Nothing {}) => Event::AlreadySo,
         Kind::Enrolment(wire) => Event::Enrolment(enrolment::read_enrolment(wire)?),

@@ -1,6 +1,7 @@
 //! The date on an agent's host may be any: "off" ends all the same, a rotation goes on, and a wrong time that was once believed is got rid of.
 
 use convoy_agent::{disk::StateDir, state::State, tls::Tls, verifier::Policy};
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::{
@@ -128,4 +129,73 @@ fn off_is_over_after_a_start_of_the_host_until_the_controller_is_heard() {
         (stated && fleet.agent_status("kept")["mode_in_force"] == "off").then_some(())
     });
     assert_eq!(fleet.missing(), ["late"]);
+}
+
+/// Has an agent that is off believe a time `ahead` of the true one, as if a controller had signed it.
+fn poison(fleet: &Fleet, name: &str, ahead: SignedDuration) {
+    let dir = StateDir::open(&fleet.state_dir(name)).expect("a state folder");
+    let mut state = State::load(&dir).expect("a state");
+    state.mark.time += ahead;
+    state.last_proof = state.mark.time;
+    state.store(&dir).expect("stored");
+}
+
+#[test]
+fn a_new_root_takes_a_wrong_time_back_that_agents_believed() {
+    // Given agents that were signed a time twenty years ahead, one of them before it was switched off,
+    let mut fleet = Fleet::start();
+    let token = fleet.ok(&["token", "create", "--uses", "4"]);
+    let names = ["one", "two", "away"];
+    for name in names {
+        fleet.join(name, &token);
+        poison(&fleet, name, SignedDuration::from_hours(20 * 365 * 24));
+    }
+    fleet.run("one");
+    fleet.run("two");
+    fleet.await_connected(&["one", "two"]);
+
+    // when a toggle is started, then they do not switch verification off: by their time it has been off for too long already;
+    let toggle = ["--strategy", "toggle", "--off-lease", "60s"];
+    fleet.rotate(&toggle);
+    fleet.eventually("they have the document", |fleet| {
+        let ordered = |name: &&str| fleet.agent_status(name)["mode"] == "off";
+        ["one", "two"].iter().all(ordered).then_some(())
+    });
+    assert_eq!(fleet.agent_status("one")["mode_in_force"], "verify");
+    assert_eq!(fleet.missing().len(), 3);
+
+    // a new root is refused meanwhile;
+    let said = fleet.convoy(&["root", "renew"]).failed(1);
+    assert!(said.contains("ROTATION_RUNNING"), "{said}");
+    assert_eq!(fleet.json(&["root", "show"])["version"], 1);
+    fleet.ok(&["rotation", "abort"]);
+
+    // and when there is a new root, then those that are connected take it, and believe the true time again;
+    let renewed = fleet.json(&["root", "renew"]);
+    assert_eq!(renewed["version"], 2);
+    let healed = |fleet: &Fleet, name: &str| {
+        let status = fleet.agent_status(name);
+        let proof = status["last_proof"].as_str().expect("a time").to_owned();
+        let true_time = proof.as_str() < renewed["expires_at"].as_str().expect("a time");
+        (status["root_version"] == 2 && true_time).then_some(())
+    };
+    for name in ["one", "two"] {
+        fleet.eventually("the new root is taken", |fleet| healed(fleet, name));
+    }
+    assert_eq!(fleet.agent_status("away")["root_version"], 1);
+
+    // a toggle completes, also after a restart, with the one that was away and one that joins under the new root.
+    fleet.kill_controller();
+    fleet.start_controller();
+    fleet.join("new", &token);
+    assert_eq!(fleet.agent_status("new")["root_version"], 2);
+    fleet.run("new");
+    fleet.rotate(&toggle);
+    fleet.await_missing(&["away"]);
+    fleet.run("away");
+    fleet.await_phase("Completed");
+    assert!(healed(&fleet, "away").is_some());
+    fleet.assert_no_orphans(&["one", "two", "away", "new"]);
+    assert_eq!(fleet.json(&["root", "show"])["version"], 2);
+    assert!(fleet.log("controller").contains("root renewed"));
 }

@@ -21,6 +21,7 @@ const SERVICES: [&str; 9] = [
     "convoy.v1.CertificateService",
     "convoy.v1.ClientService",
     "convoy.v1.GroupService",
+    "convoy.v1.RootService",
     "convoy.v1.RotationService",
     "convoy.v1.ScepAuthorityService",
     "convoy.v1.ScepService",

@@ -84,6 +84,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: CertCommand,
     },
+    /// The root of trust: says whose signatures the fleet obeys
+    Root {
+        #[command(subcommand)]
+        command: RootCommand,
+    },
     /// The procedure that changes the server certificate
     Rotation {
         #[command(subcommand)]
@@ -129,6 +134,18 @@ pub(crate) enum TokenCommand {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RootCommand {
+    /// Shows the root in force
+    Show,
+    /// Puts a new version with the same keys in force, and publishes the present trust again under it
+    ///
+    /// Agents take it when they next open a session, which those that are connected are asked to do. Do it before the root
+    /// expires, and after the controller's clock was wrong for a while: an agent never believes a time before one that
+    /// the controller has signed, until there is a new root. Refused while a rotation runs.
+    Renew,
 }
 
 #[derive(Debug, Subcommand)]

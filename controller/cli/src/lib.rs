@@ -13,6 +13,7 @@ mod failure;
 mod files;
 mod groups;
 mod output;
+mod roots;
 mod rotations;
 mod scep;
 mod system;
@@ -105,6 +106,7 @@ async fn dispatch(
         Command::Groups { command } => groups::run(&session, screen, command).await,
         Command::Clients { command } => clients::run(&session, screen, command).await,
         Command::Cert { command } => certificates::run(&session, screen, command).await,
+        Command::Root { command } => roots::run(&session, screen, command).await,
         Command::Rotation { command } => rotations::run(&session, screen, command).await,
         Command::Scep { command } => scep::run(&session, screen, *command).await,
         Command::Export(export) => batch::export(&session, screen, export).await,
@@ -121,6 +123,7 @@ fn writes_toml(command: &Command) -> bool {
         | Command::Groups { .. }
         | Command::Clients { .. }
         | Command::Cert { .. }
+        | Command::Root { .. }
         | Command::Rotation { .. }
         | Command::Apply(_) => false,
     }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 use certificates::{attest, import, retire};
-use rotations::{abort, advance, publication, refresh, roll_back, running, start, waive};
+use rotations::{abort, advance, everyone, publication, refresh, roll_back, running, start, waive};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +50,8 @@ pub enum Command {
         /// The names that server certificates must carry from now on.
         server_names: Vec<String>,
     },
+    /// Put a new root in force, and publish the present trust again under it.
+    RenewRoot(SignedRoot),
     /// Create a group.
     CreateGroup(GroupName),
     /// Create a join token.
@@ -178,6 +180,7 @@ pub fn decide(fleet: &Fleet, command: Command, now: Timestamp) -> Result<Vec<Eve
             }
             Ok(events)
         }
+        Command::RenewRoot(root) => renew_root(fleet, root, now),
         Command::CreateGroup(group) => create_group(fleet, group, now),
         Command::CreateToken {
             token,
@@ -341,6 +344,31 @@ fn found(
             purpose: Purpose::Steady,
             groups: vec![GroupName::default_group()],
             documents: vec![],
+        }));
+    }
+    Ok(events)
+}
+
+fn renew_root(fleet: &Fleet, root: SignedRoot, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+    if let Some(running) = fleet.running() {
+        return Err(Refusal::RotationRunning {
+            running: running.id,
+            phase: running.phase,
+        });
+    }
+    let current = fleet.root().ok_or(Refusal::NotFounded)?;
+    current
+        .check_next(&root.root, &root.envelope)
+        .map_err(Refusal::BadRoot)?;
+    let version = root.root.version;
+    let again = fleet
+        .template()
+        .and_then(|(mode, anchors, purpose)| everyone(fleet, now, mode, anchors, purpose));
+    let mut events = vec![Event::RootRenewed { root }];
+    if let Some(Event::TrustPublished(publication)) = again {
+        events.push(Event::TrustPublished(Publication {
+            root_version: version,
+            ..publication
         }));
     }
     Ok(events)

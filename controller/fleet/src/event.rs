@@ -69,6 +69,11 @@ pub enum Event {
         /// The client CA's certificate, DER.
         client_ca: Vec<u8>,
     },
+    /// A new root took the place of the one in force.
+    RootRenewed {
+        /// The next version.
+        root: SignedRoot,
+    },
     /// A controller process began: what it holds in memory is to be loaded again.
     ReplicaStarted,
     /// A request changed nothing, because all was so already. Keeps its id from being used with another body.

@@ -1,6 +1,9 @@
 //! Why a command is refused, in words and as a constant. Which gRPC code that becomes is decided in the API.
 
-use convoy_shared::id::{Generation, GroupName, RotationId, TokenId};
+use convoy_shared::{
+    id::{Generation, GroupName, RotationId, TokenId},
+    root::BadSuccession,
+};
 use jiff::Timestamp;
 
 use crate::{issuance::ChallengeId, rotation::Phase};
@@ -14,6 +17,9 @@ pub enum Refusal {
     /// The journal is not empty.
     #[error("this controller has a fleet already")]
     AlreadyFounded,
+    /// The root that was made may not follow.
+    #[error("the new root cannot follow the one in force, and nothing has changed: {0}; try again")]
+    BadRoot(BadSuccession),
     /// No such group.
     #[error(
         "there is no group {0}; `convoy groups list` shows them, and `convoy groups create {0}` creates it"
@@ -224,6 +230,7 @@ impl Refusal {
         match self {
             Self::NotFounded => "NOT_FOUNDED",
             Self::AlreadyFounded => "ALREADY_FOUNDED",
+            Self::BadRoot(_) => "ROOT_SUCCESSION",
             Self::NoSuchGroup(_) => "GROUP_UNKNOWN",
             Self::GroupExists(_) => "GROUP_EXISTS",
             Self::UnknownToken(_) => "TOKEN_UNKNOWN",

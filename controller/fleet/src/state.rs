@@ -11,8 +11,8 @@ use convoy_shared::{
     ack::Held,
     envelope::{Envelope, PublicKey},
     id::{
-        AnchorNumber, ClientId, Digest, FleetId, Generation, GroupName, Revision, RotationId,
-        TokenId,
+        AnchorNumber, ClientId, Digest, FleetId, Generation, GroupName, Revision, RootVersion,
+        RotationId, TokenId,
     },
     root::Root,
     trust::{Anchor, AnchorKind, Anchors, Mode},
@@ -150,6 +150,8 @@ struct Template {
 /// What a request that was served led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// A root.
+    Root(RootVersion),
     /// A token.
     Token(TokenId),
     /// A group.

@@ -6,7 +6,11 @@ use convoy_fleet::{
     rotation::{Phase, Rotation, Strategy},
     state::Fleet,
 };
-use convoy_shared::{ack::Held, envelope::Envelope, id::Revision};
+use convoy_shared::{
+    ack::Held,
+    envelope::Envelope,
+    id::{Revision, RootVersion},
+};
 
 use crate::{checks::Wanted, peer::Peer};
 
@@ -21,6 +25,8 @@ pub(super) struct Stand<'a> {
     pub(super) began_with: Held,
     /// The newest that it said to have in force.
     pub(super) held: Held,
+    /// The newest root that it has.
+    pub(super) root: RootVersion,
     /// The newest that was sent to it.
     pub(super) sent: Option<Held>,
 }
@@ -30,6 +36,8 @@ pub(super) struct Stand<'a> {
 pub(super) enum Owed {
     /// The client was removed from the roster.
     Farewell,
+    /// There is a newer root, which the welcome of the next session brings.
+    ReconnectForRoot,
     /// It is served another certificate now.
     ReconnectAfterSwap,
     /// Only a full handshake says anything.
@@ -48,6 +56,9 @@ pub(super) fn owed(fleet: &Fleet, stand: &Stand<'_>) -> Owed {
     };
     if record.state == ClientState::Decommissioned {
         return Owed::Farewell;
+    }
+    if fleet.root().is_some_and(|root| root.version > stand.root) {
+        return Owed::ReconnectForRoot;
     }
     let Some(group) = fleet.group(&record.group) else {
         return Owed::Nothing;

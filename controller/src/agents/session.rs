@@ -14,6 +14,7 @@ use convoy_proto::{
 use convoy_shared::{
     ack::{AckOutcome, Held},
     envelope::Envelope,
+    id::RootVersion,
 };
 use jiff::SignedDuration;
 use tokio::{
@@ -70,11 +71,12 @@ pub(super) async fn run(
         outbound,
         began_with: hello.held,
         held: hello.held,
+        root: hello.root_version,
         sent: None,
         check: None,
         again: AGAIN,
         not_before: None,
-        swap_at: None,
+        part_at: None,
         scep: Enrolling::new(&hello, orders),
     };
     // A client that comes too often waits: a session may be an entry in the journal.
@@ -115,13 +117,14 @@ struct Talk {
     outbound: Outbound,
     began_with: Held,
     held: Held,
+    root: RootVersion,
     sent: Option<Held>,
     check: Option<Running>,
     again: Duration,
     /// No check before this.
     not_before: Option<Instant>,
-    /// When to part after the swap: drawn once, so that not all come at once.
-    swap_at: Option<Instant>,
+    /// When to part from a client that is to come back, as all are: drawn once, so that not all come at once.
+    part_at: Option<Instant>,
     scep: Enrolling,
 }
 
@@ -208,7 +211,7 @@ impl Talk {
         let timer = [
             self.check.as_ref().map(|check| check.until),
             self.not_before,
-            self.swap_at,
+            self.part_at,
         ]
         .into_iter()
         .flatten()
@@ -300,6 +303,7 @@ impl Talk {
                 expired: self.identity.expired,
                 began_with: self.began_with,
                 held: self.held,
+                root: self.root,
                 sent: self.sent,
             };
             let fleet = self.agents.keeper.read();
@@ -307,8 +311,8 @@ impl Talk {
             let scep = owed_scep(&fleet, &stand, &owed);
             (owed, scep)
         };
-        if owed != Owed::ReconnectAfterSwap {
-            self.swap_at = None;
+        if !matches!(owed, Owed::ReconnectAfterSwap | Owed::ReconnectForRoot) {
+            self.part_at = None;
         }
         if !matches!(owed, Owed::Check(..)) {
             self.check = None;
@@ -328,7 +332,11 @@ impl Talk {
                 Err(status::refused(&convoy_fleet::refusal::Refusal::ClientDecommissioned).into())
             }
             Owed::Trust(held, envelope) => self.send_trust(held, envelope).await,
-            Owed::ReconnectAfterSwap => self.part_after_swap().await,
+            Owed::ReconnectAfterSwap => {
+                self.part_soon("the server certificate has changed", true)
+                    .await
+            }
+            Owed::ReconnectForRoot => self.part_soon("the fleet has a new root", false).await,
             Owed::ReconnectInFull => {
                 self.part(
                     "a full handshake is needed to confirm",

@@ -5,6 +5,7 @@ mod clients;
 mod groups;
 mod page;
 mod reason;
+mod roots;
 mod rotations;
 mod scep;
 mod scep_authority;
@@ -30,7 +31,7 @@ use convoy_fleet::{
 use convoy_proto::v1::{
     self, certificate_service_server::CertificateServiceServer,
     client_service_server::ClientServiceServer, group_service_server::GroupServiceServer,
-    rotation_service_server::RotationServiceServer,
+    root_service_server::RootServiceServer, rotation_service_server::RotationServiceServer,
     scep_authority_service_server::ScepAuthorityServiceServer,
     scep_service_server::ScepServiceServer, system_service_server::SystemServiceServer,
     token_service_server::TokenServiceServer,
@@ -69,6 +70,7 @@ pub const SERVICES: [&str; 9] = [
     "convoy.v1.CertificateService",
     "convoy.v1.ClientService",
     "convoy.v1.GroupService",
+    "convoy.v1.RootService",
     "convoy.v1.RotationService",
     "convoy.v1.ScepAuthorityService",
     "convoy.v1.ScepService",
@@ -87,6 +89,7 @@ impl Api {
             .add_service(CertificateServiceServer::new(self.clone()))
             .add_service(ClientServiceServer::new(self.clone()))
             .add_service(GroupServiceServer::new(self.clone()))
+            .add_service(RootServiceServer::new(self.clone()))
             .add_service(RotationServiceServer::new(self.clone()))
             .add_service(ScepAuthorityServiceServer::new(self.clone()))
             .add_service(ScepServiceServer::new(self.clone()))

@@ -171,6 +171,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::TimerOn { .. }
         | Refusal::NoScepAuthority
         | Refusal::Rollover(_)
+        | Refusal::BadRoot(_)
         | Refusal::OffForbidden => Code::FailedPrecondition,
     };
     let metadata = match refusal {

@@ -17,6 +17,9 @@ pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
     };
     match event {
         Event::FleetFounded { fleet, .. } => tracing::info!(%fleet, "fleet founded"),
+        Event::RootRenewed { root } => {
+            tracing::info!(version = %root.root.version, expires_at = %root.root.expires_at, actor = ?entry.actor, "root renewed")
+        }
         Event::GroupCreated { group } => tracing::info!(%group, "group created"),
         Event::TokenCreated { token, group, .. } => {
             tracing::info!(%token, %group, actor = ?entry.actor, "join token created")

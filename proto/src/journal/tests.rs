@@ -90,7 +90,11 @@ fn following(event: &Event) -> Option<Event> {
             reason: "scrapped".to_owned(),
             until: at(-5),
         },
-        Event::ClientWaived { .. } => return None,
+        Event::ClientWaived { .. } => match founded() {
+            Event::FleetFounded { root, .. } => Event::RootRenewed { root },
+            _ => return None,
+        },
+        Event::RootRenewed { .. } => return None,
         // Their samples are in a file of their own.
         Event::Enrolment(_) | Event::Issuance(_) => return None,
     })

@@ -272,7 +272,7 @@ fn steady(fleet: &Fleet, now: Timestamp) -> Option<Event> {
     everyone(fleet, now, Mode::Verify, anchors, Purpose::Steady)
 }
 
-fn everyone(
+pub(super) fn everyone(
     fleet: &Fleet,
     now: Timestamp,
     mode: Mode,

@@ -60,6 +60,11 @@ impl Fleet {
                     client_ca: client_ca.clone(),
                 });
             }
+            Event::RootRenewed { root } => {
+                if let Some(founded) = &mut self.founded {
+                    founded.roots.push(root.clone());
+                }
+            }
             Event::ReplicaStarted => {
                 // Who was connected before a crash is expected back after a swap all the same.
                 if let Some(rotation) = self.running_mut() {
@@ -257,6 +262,7 @@ impl Fleet {
 #[must_use]
 pub fn outcome(event: &Event) -> Option<Outcome> {
     match event {
+        Event::RootRenewed { root } => Some(Outcome::Root(root.root.version)),
         Event::TokenCreated { token, .. } | Event::TokenRevoked { token } => {
             Some(Outcome::Token(*token))
         }

@@ -16,21 +16,22 @@ use crate::{api::status, clock};
 const COPIES: SignedDuration = SignedDuration::from_secs(30);
 
 impl Talk {
-    pub(super) async fn part_after_swap(&mut self) -> Result<(), End> {
+    /// Asks the client to come back, as all clients are asked now: not all at once.
+    pub(super) async fn part_soon(
+        &mut self,
+        reason: &str,
+        full_handshake: bool,
+    ) -> Result<(), End> {
         let now = Instant::now();
-        let at = *self.swap_at.get_or_insert_with(|| {
+        let at = *self.part_at.get_or_insert_with(|| {
             let window = closing_window(self.agents.keeper.read().roster().len());
             now + window.unsigned_abs().mul_f64(rand::random())
         });
         if now < at {
             return Ok(());
         }
-        self.part(
-            "the server certificate has changed",
-            true,
-            SignedDuration::ZERO,
-        )
-        .await
+        self.part(reason, full_handshake, SignedDuration::ZERO)
+            .await
     }
 
     /// Asks the client to come back, and ends.
