@@ -16,7 +16,7 @@ use crate::{
     road::runtime,
 };
 
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 10] = [
     "convoy.v1.AgentService",
     "convoy.v1.CertificateService",
     "convoy.v1.ClientService",

@@ -65,7 +65,7 @@ pub struct Api {
 }
 
 /// The names of the services, as health and reflection list them.
-pub const SERVICES: [&str; 9] = [
+pub const SERVICES: [&str; 10] = [
     "convoy.v1.AgentService",
     "convoy.v1.CertificateService",
     "convoy.v1.ClientService",
