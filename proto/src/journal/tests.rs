@@ -354,8 +354,8 @@ fn an_event_of_a_newer_version_is_refused_and_never_skipped() {
         decode_entry(&wire.encode_to_vec()),
         Err(BadEntry::UnknownEvent { index: 1 })
     );
-    // Field 5 of the entry, two bytes: an event whose kind is field 31, an empty message … and then a known one.
-    let newer = [&[0x2a, 3, 0xfa, 0x01, 0][..], &wire_entry().encode_to_vec()].concat();
+    // Field 5 of the entry, two bytes: an event whose kind is field 1000, an empty message … and then a known one.
+    let newer = [&[0x2a, 3, 0xc2, 0x3e, 0][..], &wire_entry().encode_to_vec()].concat();
     assert_eq!(
         decode_entry(&newer),
         Err(BadEntry::UnknownEvent { index: 0 })
