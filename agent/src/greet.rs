@@ -50,7 +50,7 @@ pub async fn greet(link: &mut Link, trusted: Digest) -> Result<Greeted, GreetErr
         .pop()
         .ok_or(BadDocument::NoSuchRoot(trusted))?;
     let proof = required_envelope(answer.channel_proof)?;
-    let time = open_channel_proof(&proof, &root.root, &nonce, &link.exporter)?;
+    let time = open_channel_proof(&proof, &root.root, &nonce, &link.exporter)?.time;
     Ok(Greeted {
         earlier_roots,
         root,

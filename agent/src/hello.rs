@@ -2,7 +2,7 @@
 
 use convoy_proto::{agent::PROTOCOL_VERSION, v1};
 use convoy_shared::{
-    id::{Digest, FleetId, InstanceId},
+    id::{Digest, FleetId, InstanceId, RootVersion},
     proof::Nonce,
     trust::ModeInForce,
 };
@@ -61,6 +61,23 @@ pub fn hello(state: &State, mode: ModeInForce, nonce: &Nonce, host: &Host) -> v1
         scep_revision: 0,
         scep_supports: Vec::new(),
         wall_clock_seconds: wall().as_second(),
+        epoch: state.trust.document.epoch.0,
+    }
+}
+
+/// What this client trusts, as it was signed, with the roots that a controller which has `root_version` lacks.
+#[must_use]
+pub fn trust_shown(state: &State, root_version: RootVersion) -> v1::TrustShown {
+    v1::TrustShown {
+        trust: Some(state.trust.envelope.clone().into()),
+        roots: state
+            .earlier_roots
+            .iter()
+            .chain([&state.root])
+            .filter(|signed| signed.root.version > root_version)
+            .map(|signed| signed.envelope.clone().into())
+            .collect(),
+        name: state.name.clone(),
     }
 }
 

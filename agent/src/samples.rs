@@ -6,7 +6,7 @@ use convoy_proto::documents::{SignedRoot, encode_root, encode_trust};
 use convoy_shared::{
     certificate::{client_uri, spki_digest},
     envelope::{Envelope, PayloadType, Role, SigningKey},
-    id::{AnchorNumber, ClientId, FleetId, GroupName, Incarnation, Revision, RootVersion},
+    id::{AnchorNumber, ClientId, Epoch, FleetId, GroupName, Incarnation, Revision, RootVersion},
     root::Root,
     trust::{Anchor, AnchorKind, Anchors, Mode, TrustDocument},
 };
@@ -181,6 +181,7 @@ impl Fleet {
             fleet_id: fleet_id(),
             audience: GroupName::default_group(),
             root_version: RootVersion(1),
+            epoch: Epoch::FIRST,
             revision: Revision(revision),
             mode,
             anchors: Anchors::new(anchors).expect("anchors"),

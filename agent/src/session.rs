@@ -6,6 +6,7 @@ mod serving;
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use convoy_proto::documents::{BadDocument, SignedRoot};
+use convoy_shared::id::Epoch;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -164,6 +165,16 @@ pub enum SessionError {
         "the server has not proved that it is the fleet's controller: somebody stands between this host and it, and nothing was sent"
     )]
     NotProved(#[source] BadDocument),
+    /// A copy of the controller that was superseded.
+    #[error(
+        "the server is an older copy of the fleet's controller: its journal is of epoch {offered}, and this client has a trust document of epoch {held}. Nothing of it is taken"
+    )]
+    OlderCopy {
+        /// Of the trust document on disk.
+        held: Epoch,
+        /// Of the channel proof.
+        offered: Epoch,
+    },
     /// The controller does not read what this agent says.
     #[error("the controller takes no more messages")]
     Stuck,

@@ -33,6 +33,8 @@ pub struct Status {
     pub root_version: u64,
     /// Of the trust document.
     pub trust_revision: u64,
+    /// The epoch of the trust document: the life of the journal in which it was issued.
+    pub trust_epoch: u64,
     /// SHA-256 of the trust document, hex.
     pub trust_digest: String,
     /// As the document orders: `verify` or `off`.
@@ -81,6 +83,7 @@ pub fn status(dir: &StateDir) -> Result<Status, StatusError> {
         addresses: state.addresses.iter().map(ToString::to_string).collect(),
         root_version: state.root.root.version.0,
         trust_revision: state.trust.document.revision.0,
+        trust_epoch: state.trust.document.epoch.0,
         trust_digest: state.held().digest.to_string(),
         mode: match state.trust.document.mode {
             Mode::Verify => "verify",
@@ -129,6 +132,7 @@ impl fmt::Display for Status {
         line("addresses", &self.addresses.join(", "))?;
         line("root version", &self.root_version)?;
         line("trust revision", &self.trust_revision)?;
+        line("trust epoch", &self.trust_epoch)?;
         line("trust digest", &self.trust_digest)?;
         let stale = if self.stale { " (stale)" } else { "" };
         line(

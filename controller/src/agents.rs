@@ -3,6 +3,7 @@
 mod duty;
 mod hello;
 mod session;
+mod unknown;
 
 use std::{
     collections::HashMap,
@@ -11,7 +12,11 @@ use std::{
 };
 
 use convoy_fleet::{
-    client::ClientNumber, decide::Command, event::Actor, refusal::Refusal, state::Fleet,
+    client::ClientNumber,
+    decide::Command,
+    event::Actor,
+    refusal::Refusal,
+    state::{Fleet, Founded},
 };
 use convoy_proto::{
     documents::read_32,
@@ -39,6 +44,7 @@ use crate::{
     keeper::Keeper,
     keys::FleetKeys,
     peer::{Identity, Peer},
+    recovery::Hints,
     scep::Scep,
     sessions::Sessions,
     sights::Sights,
@@ -48,7 +54,7 @@ use crate::{
 pub struct Agents {
     /// The state.
     pub keeper: Keeper,
-    /// Signs identities and channel proofs.
+    /// Hints identities and channel proofs.
     pub keys: Arc<FleetKeys>,
     /// Checks under way.
     pub checks: Arc<Checks>,
@@ -56,6 +62,8 @@ pub struct Agents {
     pub sessions: Arc<Sessions>,
     /// What tells why clients are missing.
     pub sights: Arc<Sights>,
+    /// What hints that the journal is an old copy.
+    pub hints: Arc<Hints>,
     /// SCEP.
     pub scep: Arc<Scep>,
     /// How long identities are valid.
@@ -81,14 +89,13 @@ impl agent_service_server::AgentService for AgentsService {
         let nonce = read_32(&request.get_ref().nonce, "nonce")
             .map_err(|bad| status::invalid("nonce", &bad))?;
         let fleet = self.0.keeper.read();
-        let founded = fleet
-            .founded()
-            .ok_or_else(|| status::refused(&Refusal::NotFounded))?;
+        let founded = not_superseded(&fleet)?;
         let proof = documents::prove_channel(
             &self.0.keys,
             founded.fleet,
             nonce,
             peer.exporter,
+            fleet.epoch(),
             clock::now(),
         );
         Ok(Response::new(GreetResponse {
@@ -140,9 +147,14 @@ impl agent_service_server::AgentService for AgentsService {
         request: Request<Streaming<SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let peer = peer(&request)?;
-        let identity = identity(&peer)?;
         let (outbound, stream) = mpsc::channel(4);
         let agents = Arc::clone(&self.0);
+        if let Some(unknown) = peer.unknown {
+            let inbound = request.into_inner();
+            tokio::spawn(unknown::run(agents, peer, unknown, inbound, outbound));
+            return Ok(Response::new(ReceiverStream::new(stream)));
+        }
+        let identity = identity(&peer)?;
         tokio::spawn(session::run(
             agents,
             peer,
@@ -281,9 +293,7 @@ impl Agents {
         asked: &IdentityRequest,
     ) -> Result<Vec<bytes::Bytes>, Status> {
         let fleet = self.keeper.read();
-        let founded = fleet
-            .founded()
-            .ok_or_else(|| status::refused(&Refusal::NotFounded))?;
+        let founded = not_superseded(&fleet)?;
         let record = fleet
             .client(client)
             .ok_or_else(|| status::refused(&Refusal::NoSuchClient))?;
@@ -304,6 +314,19 @@ impl Agents {
                 )
             })?;
         Ok(vec![certificate.to_vec().into(), ca.to_vec().into()])
+    }
+}
+
+/// The fleet's beginning, unless another copy of this controller has gone on: then nothing is signed here any more.
+fn not_superseded(fleet: &Fleet) -> Result<&Founded, Status> {
+    match fleet.superseded_by() {
+        Some(epoch) => Err(status::refused(&Refusal::Superseded {
+            own: fleet.epoch(),
+            epoch,
+        })),
+        None => fleet
+            .founded()
+            .ok_or_else(|| status::refused(&Refusal::NotFounded)),
     }
 }
 

@@ -7,7 +7,7 @@ use convoy_proto::{
 };
 use convoy_shared::{
     envelope::{BadRole, Envelope, PayloadType, Role},
-    id::{FleetId, RootVersion},
+    id::{Epoch, FleetId, RootVersion},
     proof::{ChannelProof, Exporter, Nonce},
     root::Root,
     settings::ScepDocument,
@@ -84,6 +84,7 @@ pub fn prove_channel(
     fleet: FleetId,
     nonce: Nonce,
     exporter: Exporter,
+    epoch: Epoch,
     now: Timestamp,
 ) -> Envelope {
     let proof = ChannelProof {
@@ -91,6 +92,7 @@ pub fn prove_channel(
         nonce,
         exporter,
         time: now,
+        epoch,
     };
     Envelope::sign(
         PayloadType::Channel,

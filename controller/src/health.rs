@@ -18,15 +18,24 @@ pub enum Degraded {
     OldCertificate,
     /// Something that is due cannot be done.
     Duty,
+    /// The journal is older than the fleet.
+    JournalOlder,
+    /// Another copy of this controller has gone on.
+    Superseded,
+    /// Something hints that the journal is older than the fleet.
+    JournalHints,
 }
 
 impl Degraded {
     /// All, in order.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::Clock,
         Self::Certificate,
         Self::OldCertificate,
         Self::Duty,
+        Self::JournalOlder,
+        Self::Superseded,
+        Self::JournalHints,
     ];
 
     /// The code, as scripts and metrics read it. It never changes its meaning.
@@ -37,13 +46,22 @@ impl Degraded {
             Self::Certificate => "certificate",
             Self::OldCertificate => "old_certificate",
             Self::Duty => "duty",
+            Self::JournalOlder => "journal_older",
+            Self::Superseded => "superseded",
+            Self::JournalHints => "journal_hints",
         }
     }
 
     /// Whether it is logged as an error, not as a warning: clients may be cut off if nobody acts.
     const fn is_error(self) -> bool {
         match self {
-            Self::Clock | Self::Certificate | Self::OldCertificate | Self::Duty => true,
+            Self::Clock
+            | Self::Certificate
+            | Self::OldCertificate
+            | Self::Duty
+            | Self::JournalOlder
+            | Self::Superseded => true,
+            Self::JournalHints => false,
         }
     }
 }

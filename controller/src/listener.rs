@@ -41,7 +41,8 @@ use crate::{
     checks::{Checks, DecoySight},
     clock,
     keeper::Keeper,
-    peer::{LocalPeer, Peer, identify},
+    peer::{LocalPeer, Peer, identify, unknown},
+    recovery::Hints,
     tls::{HANDSHAKE, TlsConfigs},
 };
 
@@ -66,6 +67,8 @@ pub struct Listener {
     pub configs: Arc<TlsConfigs>,
     /// Where probes and decoys are reported.
     pub checks: Arc<Checks>,
+    /// What hints that the journal is an old copy.
+    pub hints: Arc<Hints>,
     agents: Limits,
     operators: Limits,
 }
@@ -82,11 +85,17 @@ pub enum Port {
 impl Listener {
     /// A listener that has accepted nothing yet.
     #[must_use]
-    pub fn new(keeper: Keeper, configs: Arc<TlsConfigs>, checks: Arc<Checks>) -> Self {
+    pub fn new(
+        keeper: Keeper,
+        configs: Arc<TlsConfigs>,
+        checks: Arc<Checks>,
+        hints: Arc<Hints>,
+    ) -> Self {
         Self {
             keeper,
             configs,
             checks,
+            hints,
             agents: Limits::default(),
             operators: Limits::default(),
         }
@@ -216,11 +225,15 @@ impl Listener {
         anchors: Option<Vec<AnchorNumber>>,
         port: Port,
     ) -> io::Result<(TlsStream<TcpStream>, Peer)> {
-        let choice = self
-            .keeper
-            .read()
-            .certificate_for(anchors.as_deref())
-            .ok_or_else(|| io::Error::other("no certificate to serve"))?;
+        let choice = {
+            let fleet = self.keeper.read();
+            if let Some(anchors) = &anchors {
+                self.hints.saw_anchors(&fleet, anchors);
+            }
+            fleet
+                .certificate_for(anchors.as_deref())
+                .ok_or_else(|| io::Error::other("no certificate to serve"))?
+        };
         let configs = self.configs(choice.generation)?;
         let config = match port {
             Port::Agents => configs.production,
@@ -233,13 +246,20 @@ impl Listener {
         connection
             .export_keying_material(&mut exporter, EXPORTER_LABEL, None)
             .map_err(io::Error::other)?;
-        let identity = connection
+        let shown = connection
             .peer_certificates()
-            .and_then(|chain| chain.first())
-            .and_then(|certificate| identify(&self.keeper.read(), certificate, clock::now()));
+            .and_then(|chain| chain.first());
+        let (identity, unknown) = {
+            let fleet = self.keeper.read();
+            (
+                shown.and_then(|certificate| identify(&fleet, certificate, clock::now())),
+                shown.and_then(|certificate| unknown(&fleet, certificate)),
+            )
+        };
         let peer = Peer {
             identity,
             address,
+            unknown,
             exporter,
             served: choice.generation,
             bridged: choice.bridged,

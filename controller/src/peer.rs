@@ -9,7 +9,7 @@ use convoy_fleet::{
 };
 use convoy_shared::{
     certificate::{client_of, not_after, spki_digest},
-    id::{AnchorNumber, ClientId, Generation},
+    id::{AnchorNumber, ClientId, Digest, Generation},
     proof::Exporter,
 };
 use jiff::Timestamp;
@@ -22,6 +22,8 @@ pub struct Peer {
     pub identity: Option<Identity>,
     /// Where it connects from.
     pub address: IpAddr,
+    /// What its certificate says, if the fleet's client CA issued it and the journal does not know the client.
+    pub unknown: Option<UnknownIdentity>,
     /// The channel's exporter (RFC 9266).
     pub exporter: Exporter,
     /// The certificate that it was served, and accepted.
@@ -45,6 +47,31 @@ pub struct Identity {
     pub expired: bool,
     /// It was removed from the roster for good.
     pub decommissioned: bool,
+}
+
+/// A client that the journal does not know, by its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownIdentity {
+    /// Its id.
+    pub id: ClientId,
+    /// SHA-256 of its identity key's SubjectPublicKeyInfo.
+    pub key: Digest,
+    /// When its certificate expires.
+    pub expires_at: Timestamp,
+}
+
+/// What a certificate of the fleet's client CA says, if the journal does not know its client.
+#[must_use]
+pub fn unknown(fleet: &Fleet, certificate: &CertificateDer<'_>) -> Option<UnknownIdentity> {
+    let id = client_of(certificate, fleet.founded()?.fleet).ok()?;
+    if fleet.client_by_id(id).is_some() {
+        return None;
+    }
+    Some(UnknownIdentity {
+        id,
+        key: spki_digest(certificate).ok()?,
+        expires_at: Timestamp::from_second(not_after(certificate).ok()?).ok()?,
+    })
 }
 
 /// The client that holds this certificate's key, by the roster: the record decides. That the peer holds the key, and that the client CA signed the

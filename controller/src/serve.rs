@@ -25,7 +25,7 @@ use crate::{
     agents::{Agents, AgentsService},
     api::{self, Api},
     args::Args,
-    authority,
+    authority, beside,
     certificate::ServerCertificate,
     checks::Checks,
     clock, documents,
@@ -36,6 +36,7 @@ use crate::{
     keys::{FleetKeys, store_server_key},
     listener::{Listener, Port},
     metrics, presence,
+    recovery::{self, Hints},
     scep::{self, Counts, Scep, authority::Authorities, crl, device::Devices},
     sessions::Sessions,
     sights::Sights,
@@ -121,9 +122,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .map(|founded| founded.client_ca.clone())
         .context("the journal holds no fleet")?;
     let configs = Arc::new(TlsConfigs::new(Arc::clone(&folder), &client_ca)?);
-    swap::load_served(&keeper, &configs)?;
+    beside::adopt(&folder, &keeper).await?;
+    swap::load_served(&keeper, &configs, &folder)?;
     let checks = Arc::new(Checks::default());
     let sights = Arc::new(Sights::default());
+    let hints = Arc::new(Hints::default());
 
     let agents_socket = bind(args.agents_addr, "--agents-addr").await?;
     let api_socket = bind(args.api_addr, "--api-addr").await?;
@@ -164,6 +167,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         checks: Arc::clone(&checks),
         sessions: Arc::clone(&sessions),
         sights: Arc::clone(&sights),
+        hints: Arc::clone(&hints),
         scep: Arc::clone(&scep),
         identity_validity: args.identity_validity,
         renewed: Mutex::default(),
@@ -176,10 +180,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         folder: Arc::clone(&folder),
         sessions: Arc::clone(&sessions),
         sights,
+        hints: Arc::clone(&hints),
         scep: Arc::clone(&scep),
         agents_port: agents_at.port(),
     };
-    let listener = Arc::new(Listener::new(keeper.clone(), Arc::clone(&configs), checks));
+    let listener = Arc::new(Listener::new(
+        keeper.clone(),
+        Arc::clone(&configs),
+        checks,
+        Arc::clone(&hints),
+    ));
     let uid = rustix::process::geteuid().as_raw();
 
     if let Some(address) = args.metrics_addr {
@@ -192,7 +202,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         };
         tokio::spawn(metrics::run(socket, source));
     }
-    tokio::spawn(swap::run(keeper.clone(), configs));
+    tokio::spawn(swap::run(keeper.clone(), configs, Arc::clone(&folder)));
+    tokio::spawn(recovery::tell(keeper.clone(), Arc::clone(&hints)));
     tokio::spawn(Arc::clone(&table).run());
     tokio::spawn(Arc::clone(&listener).accept(agents_socket, Port::Agents, agent_routes));
     tokio::spawn(listener.accept(api_socket, Port::Operators, api::operator_routes().await?));

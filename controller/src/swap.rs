@@ -10,7 +10,8 @@ use convoy_fleet::{
 use convoy_shared::id::Generation;
 
 use crate::{
-    clock, failpoint,
+    beside, clock, failpoint,
+    folder::Folder,
     health::Degraded,
     keeper::Keeper,
     tls::{TlsConfigs, TlsError},
@@ -22,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If the one that is served to everyone cannot be loaded.
-pub fn load_served(keeper: &Keeper, configs: &TlsConfigs) -> Result<(), TlsError> {
+pub fn load_served(keeper: &Keeper, configs: &TlsConfigs, folder: &Folder) -> Result<(), TlsError> {
     let fleet = keeper.read();
     for (generation, kept) in fleet.certificates() {
         let serving = fleet.serving() == Some(generation);
@@ -30,7 +31,11 @@ pub fn load_served(keeper: &Keeper, configs: &TlsConfigs) -> Result<(), TlsError
             continue;
         }
         match configs.load(generation, &kept.certificate) {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Err(error) = beside::keep(folder, generation, kept) {
+                    tracing::warn!(%generation, %error, "cannot keep a certificate beside its key");
+                }
+            }
             Err(error) if serving => return Err(error),
             Err(error) => {
                 let error = anyhow::Error::from(error);
@@ -45,14 +50,14 @@ pub fn load_served(keeper: &Keeper, configs: &TlsConfigs) -> Result<(), TlsError
 }
 
 /// Runs for ever.
-pub async fn run(keeper: Keeper, configs: Arc<TlsConfigs>) {
+pub async fn run(keeper: Keeper, configs: Arc<TlsConfigs>, folder: Arc<Folder>) {
     let mut heads = keeper.heads();
     loop {
         heads.borrow_and_update();
         take_chains(&keeper, &configs);
         let due = rotation::due(&keeper.read(), clock::now());
         if let Some(Duty::HoldCandidate(generation) | Duty::Swap(generation)) = due {
-            let done = load(&keeper, &configs, generation).await;
+            let done = load(&keeper, &configs, &folder, generation).await;
             if let Err(error) = done {
                 keeper.health().say(
                     Degraded::Certificate,
@@ -82,15 +87,18 @@ fn take_chains(keeper: &Keeper, configs: &TlsConfigs) {
     }
 }
 
-async fn load(keeper: &Keeper, configs: &TlsConfigs, generation: Generation) -> anyhow::Result<()> {
-    let certificate = keeper
-        .read()
-        .certificate(generation)
-        .map(|kept| kept.certificate.clone());
-    let Some(certificate) = certificate else {
+async fn load(
+    keeper: &Keeper,
+    configs: &TlsConfigs,
+    folder: &Folder,
+    generation: Generation,
+) -> anyhow::Result<()> {
+    let kept = keeper.read().certificate(generation).cloned();
+    let Some(kept) = kept else {
         anyhow::bail!("generation {generation} is unknown");
     };
-    configs.load(generation, &certificate)?;
+    configs.load(generation, &kept.certificate)?;
+    beside::keep(folder, generation, &kept)?;
     failpoint::hold("loaded").await;
     keeper
         .command(Command::AttestLoaded(generation), Actor::Controller, None)

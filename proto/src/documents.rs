@@ -2,12 +2,11 @@
 
 use convoy_shared::{
     envelope::{BadEnvelope, BadKey, BadRole, Envelope, PayloadType, PublicKey, Role, Signature},
-    id::{AnchorNumber, BadId, Digest, FleetId, GroupName, Revision, RootVersion},
-    proof::{BadProof, ChannelProof, Exporter, Nonce},
+    id::{AnchorNumber, BadId, Digest, Epoch, FleetId, GroupName, Revision, RootVersion},
+    proof::{BadProof, ChannelProof, Exporter, Nonce, Proved},
     root::{BadSuccession, Root},
     trust::{Anchor, AnchorKind, Anchors, BadAnchors, Mode, TrustDocument},
 };
-use jiff::Timestamp;
 use prost::Message as _;
 
 use crate::{
@@ -123,7 +122,7 @@ pub fn open_trust(envelope: &Envelope, root: &Root) -> Result<TrustDocument, Bad
     }
 }
 
-/// The signed time of a channel proof, if the root's policy role signed it about this very channel and nonce.
+/// What a channel proof says, if the root's policy role signed it about this very channel and nonce.
 ///
 /// # Errors
 /// If it did not: somebody stands in between.
@@ -132,7 +131,7 @@ pub fn open_channel_proof(
     root: &Root,
     nonce: &Nonce,
     exporter: &Exporter,
-) -> Result<Timestamp, BadDocument> {
+) -> Result<Proved, BadDocument> {
     let payload = envelope.verify(PayloadType::Channel, &root.policy)?;
     let proof = decode_channel_proof(payload)?;
     Ok(proof.check(root.fleet_id, nonce, exporter)?)
@@ -234,6 +233,7 @@ pub fn encode_trust(document: &TrustDocument) -> Vec<u8> {
         issued_at: Some(timestamp(document.issued_at)),
         expires_at: Some(timestamp(document.expires_at)),
         off_lease,
+        epoch: document.epoch.0,
     }
     .encode_to_vec()
 }
@@ -262,6 +262,7 @@ pub fn decode_trust(payload: &[u8]) -> Result<TrustDocument, BadDocument> {
         fleet_id: FleetId::from_bytes(&wire.fleet_id)?,
         audience: wire.audience.parse::<GroupName>()?,
         root_version: RootVersion(wire.root_version),
+        epoch: read_epoch(wire.epoch)?,
         revision: Revision(wire.revision),
         mode,
         anchors: Anchors::new(anchors)?,
@@ -302,6 +303,7 @@ pub fn encode_channel_proof(proof: &ChannelProof) -> Vec<u8> {
         nonce: proof.nonce.to_vec().into(),
         exporter: proof.exporter.to_vec().into(),
         time: Some(timestamp(proof.time)),
+        epoch: proof.epoch.0,
     }
     .encode_to_vec()
 }
@@ -313,7 +315,20 @@ fn decode_channel_proof(payload: &[u8]) -> Result<ChannelProof, BadDocument> {
         nonce: read_32(&wire.nonce, "nonce")?,
         exporter: read_32(&wire.exporter, "exporter")?,
         time: read_timestamp(wire.time, "time")?,
+        epoch: read_epoch(wire.epoch)?,
     })
+}
+
+/// Reads an epoch: the first one is 1.
+///
+/// # Errors
+/// If it is missing.
+pub fn read_epoch(wire: u64) -> Result<Epoch, BadDocument> {
+    if wire == 0 {
+        Err(BadDocument::Missing("epoch"))
+    } else {
+        Ok(Epoch(wire))
+    }
 }
 
 /// Reads 32 bytes.

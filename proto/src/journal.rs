@@ -3,6 +3,7 @@
 mod clients;
 mod enrolment;
 mod issuance;
+mod recovery;
 mod rotations;
 mod words;
 
@@ -142,6 +143,7 @@ fn write_event(event: &Event) -> wire::Event {
         Event::AlreadySo => Kind::AlreadySo(wire::Nothing {}),
         Event::Enrolment(event) => Kind::Enrolment(enrolment::write_enrolment(event)),
         Event::Issuance(event) => Kind::Issuance(issuance::write_issuance(event)),
+        Event::Recovery(event) => Kind::Recovery(recovery::write_recovery(event)),
         Event::ServerNamesSet { names } => Kind::ServerNamesSet(wire::ServerNamesSet {
             names: names.clone(),
         }),
@@ -288,6 +290,7 @@ fn read_event(kind: Kind) -> Result<Event, BadEntry> {
         Kind::AlreadySo(wire::Nothing {}) => Event::AlreadySo,
         Kind::Enrolment(wire) => Event::Enrolment(enrolment::read_enrolment(wire)?),
         Kind::Issuance(wire) => Event::Issuance(issuance::read_issuance(wire)?),
+        Kind::Recovery(wire) => Event::Recovery(recovery::read_recovery(wire)?),
         Kind::ServerNamesSet(wire) => Event::ServerNamesSet { names: wire.names },
         Kind::GroupCreated(wire) => Event::GroupCreated {
             group: wire.group.parse()?,

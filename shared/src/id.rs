@@ -119,9 +119,18 @@ number!(
     RootVersion
 );
 number!(
+    /// One life of a controller's journal: 1, and one more each time that a copy of it was recovered. Never 0.
+    Epoch
+);
+number!(
     /// Counts the starts of one agent, durably, from 1.
     Incarnation
 );
+
+impl Epoch {
+    /// The first life of a journal.
+    pub const FIRST: Self = Self(1);
+}
 
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

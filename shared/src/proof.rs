@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::id::{Digest, FleetId, TokenId};
+use crate::id::{Digest, Epoch, FleetId, TokenId};
 
 /// Label of the TLS exporter (RFC 9266, section 2); no context, 32 bytes.
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
@@ -24,10 +24,21 @@ pub struct ChannelProof {
     pub exporter: Exporter,
     /// The controller's time.
     pub time: Timestamp,
+    /// The life of the controller's journal.
+    pub epoch: Epoch,
+}
+
+/// What a channel proof that holds says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proved {
+    /// The controller's time.
+    pub time: Timestamp,
+    /// The life of the controller's journal.
+    pub epoch: Epoch,
 }
 
 impl ChannelProof {
-    /// Whether the statement is about this channel, and the answer to this nonce. Returns the signed time.
+    /// Whether the statement is about this channel, and the answer to this nonce. Returns what is signed with it.
     ///
     /// # Errors
     /// If it is about another fleet, nonce or channel: somebody stands in between.
@@ -36,7 +47,7 @@ impl ChannelProof {
         fleet_id: FleetId,
         nonce: &Nonce,
         exporter: &Exporter,
-    ) -> Result<Timestamp, BadProof> {
+    ) -> Result<Proved, BadProof> {
         if self.fleet_id != fleet_id {
             Err(BadProof::OtherFleet)
         } else if self.nonce != *nonce {
@@ -44,7 +55,10 @@ impl ChannelProof {
         } else if self.exporter != *exporter {
             Err(BadProof::OtherChannel)
         } else {
-            Ok(self.time)
+            Ok(Proved {
+                time: self.time,
+                epoch: self.epoch,
+            })
         }
     }
 }
@@ -94,10 +108,14 @@ mod tests {
             nonce: [3; 32],
             exporter: [4; 32],
             time: Timestamp::UNIX_EPOCH,
+            epoch: Epoch::FIRST,
         };
         assert_eq!(
             proof.check(fleet, &[3; 32], &[4; 32]),
-            Ok(Timestamp::UNIX_EPOCH)
+            Ok(Proved {
+                time: Timestamp::UNIX_EPOCH,
+                epoch: Epoch::FIRST
+            })
         );
         assert_eq!(
             proof.check(other, &[3; 32], &[4; 32]),

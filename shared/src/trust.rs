@@ -6,7 +6,7 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use crate::{
     certificate::{BadCertificate, spki_digest},
-    id::{AnchorNumber, Digest, FleetId, GroupName, Revision, RootVersion},
+    id::{AnchorNumber, Digest, Epoch, FleetId, GroupName, Revision, RootVersion},
     root::Root,
 };
 
@@ -19,6 +19,8 @@ pub struct TrustDocument {
     pub audience: GroupName,
     /// The root in force when it was issued.
     pub root_version: RootVersion,
+    /// The life of the journal in which it was issued.
+    pub epoch: Epoch,
     /// Only grows.
     pub revision: Revision,
     /// Whether certificates are verified.
@@ -31,6 +33,29 @@ pub struct TrustDocument {
     pub issued_at: Timestamp,
     /// After this it is called stale, and kept.
     pub expires_at: Timestamp,
+}
+
+/// A trust document's place among all of its fleet: by root version, then epoch, then revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The root in force when it was issued.
+    pub root_version: RootVersion,
+    /// The life of the journal in which it was issued.
+    pub epoch: Epoch,
+    /// Its revision.
+    pub revision: Revision,
+}
+
+impl TrustDocument {
+    /// Its place among all of its fleet.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        Position {
+            root_version: self.root_version,
+            epoch: self.epoch,
+            revision: self.revision,
+        }
+    }
 }
 
 /// Whether certificates are verified, as a document orders.
@@ -229,7 +254,7 @@ fn chains_to(
 /// A jump of more revisions than this is refused: no controller publishes so often, so that it is damage or malice.
 pub const MAX_REVISION_JUMP: u64 = 1 << 20;
 
-/// Whether `next` may take the place of `held` on a client's disk. Order is (root version, revision).
+/// Whether `next` may take the place of `held` on a client's disk. Order is that of [`Position`].
 ///
 /// # Errors
 /// If it is another fleet's or group's, older, not the same at the same revision, too far ahead, or an order that the root forbids.
@@ -249,7 +274,13 @@ pub fn check_replacement(
     if next.root_version > root.version {
         return Err(BadReplacement::UnknownRoot(next.root_version));
     }
-    if (next.root_version, next.revision) <= (held.root_version, held.revision) {
+    if next.epoch < held.epoch {
+        return Err(BadReplacement::OlderCopy {
+            held: held.epoch,
+            offered: next.epoch,
+        });
+    }
+    if next.position() <= held.position() {
         return Err(BadReplacement::Older {
             held: held.revision,
             offered: next.revision,
@@ -291,6 +322,16 @@ pub enum BadReplacement {
         held: Revision,
         /// Offered.
         offered: Revision,
+    },
+    /// Issued by a copy of the controller that was superseded.
+    #[error(
+        "the trust document is of epoch {offered}, and this client has one of epoch {held}: an older copy of the controller issued it"
+    )]
+    OlderCopy {
+        /// On disk.
+        held: Epoch,
+        /// Offered.
+        offered: Epoch,
     },
     /// Too far ahead.
     #[error("the revision jumps by more than {MAX_REVISION_JUMP}")]

@@ -18,6 +18,7 @@ use convoy_proto::{
 };
 use convoy_shared::{
     envelope::{Envelope, PayloadType, Role, SigningKey},
+    id::Epoch,
     proof::{ChannelProof, EXPORTER_LABEL, Exporter},
     root::Root,
     trust::Mode,
@@ -161,6 +162,7 @@ impl Channel {
                 nonce: hello.nonce.as_ref().try_into().expect("32 bytes"),
                 exporter: self.exporter,
                 time: forgery.victim.clock().now(),
+                epoch: Epoch::FIRST,
             };
             let payload = encode_channel_proof(&proof);
             Envelope::sign(PayloadType::Channel, payload, &[&forgery.policy]).into()

@@ -16,11 +16,12 @@ use crate::{
     road::runtime,
 };
 
-const SERVICES: [&str; 10] = [
+const SERVICES: [&str; 11] = [
     "convoy.v1.AgentService",
     "convoy.v1.CertificateService",
     "convoy.v1.ClientService",
     "convoy.v1.GroupService",
+    "convoy.v1.RecoveryService",
     "convoy.v1.RootService",
     "convoy.v1.RotationService",
     "convoy.v1.ScepAuthorityService",

@@ -182,6 +182,16 @@ impl Puppet {
     /// What it is sent.
     pub(crate) fn receive(&self, talk: &mut Talk) -> SignedTrust {
         match talk.hear() {
+            // It names a document that was never published, and forges it.
+            Some(session_response::Message::ShowTrust(_)) => {
+                let trust = self.state.trust.envelope.clone().into();
+                talk.say(session_request::Message::TrustShown(v1::TrustShown {
+                    trust: Some(trust),
+                    roots: vec![],
+                    name: "liar".to_owned(),
+                }));
+                self.receive(talk)
+            }
             Some(session_response::Message::Trust(envelope)) => {
                 let envelope = required_envelope(Some(envelope)).expect("an envelope");
                 let document = open_trust(&envelope, &self.state.root.root).expect("signed");

@@ -8,19 +8,24 @@ use convoy_proto::{
 };
 use convoy_shared::{
     envelope::Envelope,
-    proof::{Exporter, Nonce},
+    id::RootVersion,
+    proof::{Exporter, Nonce, Proved},
     trust::ModeInForce,
 };
 use jiff::Timestamp;
 use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 
-use super::{Agent, SessionError, serving::Session};
+use super::{
+    Agent, SessionError,
+    serving::{FAREWELL, Session},
+};
 use crate::{
     address::Address,
     clock::ControllerClock,
     greet::ANSWER_TIMEOUT,
-    hello::{hello, nonce},
+    hello::{hello, nonce, trust_shown},
     link::{Link, LinkError, road, told},
     renew::is_expired,
     state::State,
@@ -148,7 +153,17 @@ async fn open_on(
         return Err(SessionError::NoWelcome.into());
     };
     let attempt = welcome.scep_attempt;
-    let (newer, signed) = prove(&agent.state, welcome, &nonce, &link.exporter)?;
+    let (newer, proved) = prove(&agent.state, welcome, &nonce, &link.exporter)?;
+    let held = agent.state.trust.document.epoch;
+    if proved.epoch < held {
+        report_newer(agent, outbound, inbound).await;
+        return Err(SessionError::OlderCopy {
+            held,
+            offered: proved.epoch,
+        }
+        .into());
+    }
+    let signed = proved.time;
     let clock = ControllerClock::set(signed);
     remember(agent, newer, signed)?;
     // A certificate that cannot be read would not have been loaded.
@@ -196,13 +211,36 @@ async fn shake(
     })
 }
 
-/// The roots that are new and the signed time, if this very channel ends at the fleet's controller.
+/// Shows a copy of the controller that was superseded what supersedes it, so that it stops.
+async fn report_newer(
+    agent: &Agent,
+    outbound: mpsc::Sender<v1::SessionRequest>,
+    mut inbound: Streaming<v1::SessionResponse>,
+) {
+    // It says nothing of its roots that is to be believed: it is shown all but the first.
+    let shown = trust_shown(&agent.state, RootVersion(1));
+    let message = v1::SessionRequest {
+        message: Some(v1::session_request::Message::TrustShown(shown)),
+    };
+    let told = timeout(FAREWELL, async {
+        outbound.send(message).await.is_ok() && {
+            drop(outbound);
+            while let Ok(Some(_)) = inbound.message().await {}
+            true
+        }
+    });
+    if told.await.is_err() {
+        tracing::debug!("the older copy of the controller did not end the session");
+    }
+}
+
+/// The roots that are new and what is signed, if this very channel ends at the fleet's controller.
 fn prove(
     state: &State,
     welcome: v1::Welcome,
     nonce: &Nonce,
     exporter: &Exporter,
-) -> Result<(Vec<SignedRoot>, Timestamp), SessionError> {
+) -> Result<(Vec<SignedRoot>, Proved), SessionError> {
     let proved = || {
         let envelopes = welcome
             .roots
@@ -212,8 +250,8 @@ fn prove(
         let newer = chain_after(&state.root.root, envelopes)?;
         let root = newer.last().map_or(&state.root.root, |signed| &signed.root);
         let proof = required_envelope(welcome.channel_proof)?;
-        let signed = open_channel_proof(&proof, root, nonce, exporter)?;
-        Ok((newer, signed))
+        let proved = open_channel_proof(&proof, root, nonce, exporter)?;
+        Ok((newer, proved))
     };
     proved().map_err(SessionError::NotProved)
 }

@@ -7,7 +7,7 @@ use convoy_proto::{agent::trust_ack, time::read_timestamp, v1};
 use convoy_shared::{
     ack::{AckOutcome, Held},
     envelope::Envelope,
-    id::{Digest, Revision},
+    id::{Digest, Revision, RootVersion},
     trust::{Mode, ModeInForce},
 };
 use tokio::{
@@ -21,6 +21,7 @@ use super::{Agent, End, SessionError};
 use crate::{
     check::{self, Ask},
     clock::{ControllerClock, InSession},
+    hello::trust_shown,
     link::{Link, told},
     reconcile::{Step, name_of, reconcile},
     renew::{self, RenewError},
@@ -31,7 +32,7 @@ use crate::{
 /// Between two looks at what the time makes due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// For the controller to end its side after this agent has.
-const FAREWELL: Duration = Duration::from_secs(3);
+pub(super) const FAREWELL: Duration = Duration::from_secs(3);
 /// Checks under way at the same time.
 const MOST_CHECKS: usize = 4;
 /// The longest that a `Reconnect` may keep this agent away.
@@ -172,6 +173,16 @@ impl Session {
             }
             Some(v1::session_response::Message::ScepOrder(order)) => {
                 self.tasks.spawn(ordered(agent.scep.clone(), order));
+                Ok(None)
+            }
+            Some(v1::session_response::Message::ShowTrust(wire)) => {
+                tracing::warn!(
+                    %client,
+                    revision = agent.state.trust.document.revision.0,
+                    "the controller does not know this client's trust document, and is shown it"
+                );
+                let shown = trust_shown(&agent.state, RootVersion(wire.root_version));
+                self.say(v1::session_request::Message::TrustShown(shown))?;
                 Ok(None)
             }
             Some(v1::session_response::Message::Welcome(_)) => {

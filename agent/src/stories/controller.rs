@@ -20,7 +20,7 @@ use convoy_proto::{
 use convoy_shared::{
     ack::Held,
     envelope::{Envelope, PayloadType, SigningKey},
-    id::TokenId,
+    id::{Epoch, TokenId},
     label::Label,
     proof::{ChannelProof, EXPORTER_LABEL, Exporter, join_message},
     token::{JoinToken, TokenSecret},
@@ -268,6 +268,7 @@ impl Service {
             nonce: nonce.try_into().expect("32 bytes"),
             exporter,
             time: clock::wall(),
+            epoch: Epoch::FIRST,
         };
         let key = if self.shared.rotated.load(Ordering::SeqCst) {
             SigningKey::from_seed(&[102; 32]).expect("32 bytes")

@@ -99,6 +99,16 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Box<ScepCommand>,
     },
+    /// What to do after an old copy of the controller's data folder was put back
+    Recover {
+        #[command(subcommand)]
+        command: RecoverCommand,
+    },
+    /// What must never be forgotten, for a file that is kept apart from the journal
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Writes all settings into one TOML file, without secrets
     ///
     /// Groups, SCEP settings of groups and clients, and the built-in SCEP server's approval and profiles. What was not
@@ -110,6 +120,43 @@ pub(crate) enum Command {
     /// file are left alone. Auto-request timers that are in the way are off meanwhile. It stops at the first refusal, and
     /// says what was applied and what was not.
     Apply(Apply),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecoverCommand {
+    /// Says whether the journal is older than the fleet, and what shows it
+    Show,
+    /// Goes on from an old copy of the journal
+    ///
+    /// Moves all numbers on beyond what clients have shown, begins a new epoch, voids all join tokens and challenges, ends a running rotation, and lets
+    /// gates open again. Asks for the number of clients in the roster. May be run again when a client comes that is further ahead.
+    FastForward(FastForward),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FastForward {
+    /// Readmits a client that the journal does not know: its UUID, or its name if no other of them has it. May be repeated
+    #[arg(long, value_name = "CLIENT", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) readmit: Vec<String>,
+    /// What came after the copy, as `convoy audit export` wrote it; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit: Option<PathBuf>,
+    /// Also if another copy of this controller has gone on; that one stops then
+    #[arg(long)]
+    pub(crate) take_over: bool,
+    /// The number of clients that the roster is to have, where nobody can be asked
+    #[arg(long, value_name = "N")]
+    pub(crate) confirm: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Writes decommissioned clients, retired certificates and revocations, one JSON object a line
+    Export {
+        /// Where to; replaced in one step [default: stdout]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,7 @@ mod failure;
 mod files;
 mod groups;
 mod output;
+mod recovery;
 mod roots;
 mod rotations;
 mod scep;
@@ -109,6 +110,8 @@ async fn dispatch(
         Command::Root { command } => roots::run(&session, screen, command).await,
         Command::Rotation { command } => rotations::run(&session, screen, command).await,
         Command::Scep { command } => scep::run(&session, screen, *command).await,
+        Command::Recover { command } => recovery::run(&session, screen, command).await,
+        Command::Audit { command } => recovery::audit(&session, screen, command).await,
         Command::Export(export) => batch::export(&session, screen, export).await,
         Command::Apply(apply) => batch::apply(&session, screen, apply).await,
     }
@@ -125,6 +128,8 @@ fn writes_toml(command: &Command) -> bool {
         | Command::Cert { .. }
         | Command::Root { .. }
         | Command::Rotation { .. }
+        | Command::Recover { .. }
+        | Command::Audit { .. }
         | Command::Apply(_) => false,
     }
 }

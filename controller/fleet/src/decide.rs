@@ -6,7 +6,7 @@ mod rotations;
 
 use convoy_shared::{
     envelope::PublicKey,
-    id::{ClientId, Digest, FleetId, Generation, GroupName, Revision, RotationId, TokenId},
+    id::{ClientId, Digest, Epoch, FleetId, Generation, GroupName, Revision, RotationId, TokenId},
     trust::{Anchor, Anchors, Mode},
 };
 use jiff::Timestamp;
@@ -17,12 +17,13 @@ use crate::{
     enrolment::{self, EnrolmentCommand},
     event::{Certificate, Event, Imported, Joined, Publication, Purpose, SignedRoot},
     issuance::{self, IssuanceCommand},
+    recovery::{self, Ahead, Recover},
     refusal::Refusal,
     rotation::{RotationOptions, Strategy, TRUST_VALIDITY},
     state::Fleet,
 };
 
-use certificates::{attest, import, retire};
+use certificates::{adopt, attest, import, retire};
 use rotations::{abort, advance, everyone, publication, refresh, roll_back, running, start, waive};
 
 /// What is asked for.
@@ -145,6 +146,14 @@ pub enum Command {
     },
     /// Issue the present trust again before it expires.
     RefreshTrust,
+    /// What lies beside the journal is newer than it, or an operator means an older journal.
+    PutBack,
+    /// A certificate that is held on disk, and that the journal does not know.
+    AdoptCertificate(Imported),
+    /// A client of the roster has shown a document of the fleet's policy key that the journal does not know.
+    NoteAhead(Ahead),
+    /// Go on from an old copy of the journal.
+    FastForward(Box<Recover>),
     /// Something about SCEP settings.
     Enrolment(EnrolmentCommand),
     /// Something about the built-in CA.
@@ -169,8 +178,15 @@ pub fn decide(fleet: &Fleet, command: Command, now: Timestamp) -> Result<Vec<Eve
     if fleet.founded().is_none() {
         return Err(Refusal::NotFounded);
     }
+    if needs_newest(&command) {
+        fleet.is_newest()?;
+    }
     match command {
         Command::Found { .. } => Err(Refusal::AlreadyFounded),
+        Command::PutBack => Ok(recovery::put_back(fleet)),
+        Command::AdoptCertificate(imported) => Ok(adopt(fleet, imported)),
+        Command::NoteAhead(ahead) => Ok(recovery::note_ahead(fleet, ahead)),
+        Command::FastForward(recover) => recovery::fast_forward(fleet, *recover, now),
         Command::StartReplica { server_names } => {
             let mut events = vec![Event::ReplicaStarted];
             if fleet.server_names() != server_names {
@@ -294,6 +310,20 @@ pub fn decide(fleet: &Fleet, command: Command, now: Timestamp) -> Result<Vec<Eve
     }
 }
 
+/// Whether an older journal must not do it: what it would sign, clients have seen otherwise; and what it admits may have been used up.
+const fn needs_newest(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::RenewRoot(_)
+            | Command::CreateGroup(_)
+            | Command::CreateToken { .. }
+            | Command::Join { .. }
+            | Command::StartRotation { .. }
+            | Command::Abort(_)
+            | Command::RollBack(_)
+    )
+}
+
 fn found(
     fleet: &Fleet,
     id: FleetId,
@@ -336,6 +366,7 @@ fn found(
         events.push(Event::TrustPublished(Publication {
             revision: Revision(1),
             root_version,
+            epoch: Epoch::FIRST,
             mode: Mode::Verify,
             anchors,
             server_names,

@@ -4,8 +4,8 @@ use convoy_shared::{
     ack::Evidence,
     envelope::{Envelope, PublicKey},
     id::{
-        AnchorNumber, ClientId, Digest, FleetId, Generation, GroupName, Incarnation, InstanceId,
-        Revision, RootVersion, RotationId, TokenId,
+        AnchorNumber, ClientId, Digest, Epoch, FleetId, Generation, GroupName, Incarnation,
+        InstanceId, Revision, RootVersion, RotationId, TokenId,
     },
     root::Root,
     trust::{Anchors, Mode, ModeInForce, TrustDocument},
@@ -17,6 +17,7 @@ use crate::{
     client::{ClientNumber, Suspicion},
     enrolment::EnrolmentEvent,
     issuance::IssuanceEvent,
+    recovery::RecoveryEvent,
     rotation::{Phase, RotationOptions, Strategy},
 };
 
@@ -230,6 +231,8 @@ pub enum Event {
     Enrolment(EnrolmentEvent),
     /// Something about the built-in CA.
     Issuance(IssuanceEvent),
+    /// Something about the journal itself.
+    Recovery(RecoveryEvent),
 }
 
 /// A root and the exact bytes that say so.
@@ -322,6 +325,8 @@ pub struct Publication {
     pub revision: Revision,
     /// The root in force.
     pub root_version: RootVersion,
+    /// The life of the journal.
+    pub epoch: Epoch,
     /// Whether certificates are verified.
     pub mode: Mode,
     /// What is accepted.
@@ -349,6 +354,7 @@ impl Publication {
             fleet_id: fleet,
             audience: group.clone(),
             root_version: self.root_version,
+            epoch: self.epoch,
             revision: self.revision,
             mode: self.mode,
             anchors: self.anchors.clone(),

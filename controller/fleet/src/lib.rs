@@ -12,6 +12,7 @@ pub mod gate;
 pub mod issuance;
 pub mod presence;
 pub mod reason;
+pub mod recovery;
 pub mod refusal;
 pub mod rotation;
 pub mod standing;

@@ -1,7 +1,7 @@
 //! Why a command is refused, in words and as a constant. Which gRPC code that becomes is decided in the API.
 
 use convoy_shared::{
-    id::{Generation, GroupName, RotationId, TokenId},
+    id::{ClientId, Epoch, Generation, GroupName, RotationId, TokenId},
     root::BadSuccession,
 };
 use jiff::Timestamp;
@@ -216,6 +216,43 @@ pub enum Refusal {
         "no request with the transaction id {0:?} waits; `convoy scep requests list` shows those that do"
     )]
     NoSuchScepRequest(String),
+    /// An old copy of the data folder was put back.
+    #[error(
+        "this journal is older than the fleet: clients hold documents that it does not know, and until that is mended nothing of this kind is done. \
+         `convoy recover show` says what is known, and `convoy recover fast-forward` goes on from here"
+    )]
+    JournalOlder,
+    /// Another copy of this controller went on.
+    #[error(
+        "another copy of this controller has gone on: its journal is of epoch {epoch}, and this one of epoch {own}. Stop this controller and keep that one. \
+         If that one is lost, `convoy recover fast-forward --take-over` goes on from here"
+    )]
+    Superseded {
+        /// Of this journal.
+        own: Epoch,
+        /// Of the other one.
+        epoch: Epoch,
+    },
+    /// The typed count is another.
+    #[error(
+        "the roster would have {clients} clients afterwards, and {given} were confirmed: nothing was changed. Look at `convoy recover show` again"
+    )]
+    ConfirmClients {
+        /// As confirmed.
+        given: u64,
+        /// As it would be.
+        clients: u64,
+    },
+    /// The key of a client that is to be readmitted is another client's.
+    #[error(
+        "the key of client {0} is another client's in this journal: it cannot be readmitted; let it join again"
+    )]
+    KeyTaken(ClientId),
+    /// Every certificate was retired.
+    #[error(
+        "no certificate that is held may be served: all were retired. Import one with `convoy cert import` first"
+    )]
+    NothingToServe,
     /// No such certificate.
     #[error(
         "the SCEP CA has issued no certificate with the serial number {0}; `convoy scep issued list` shows them"
@@ -268,6 +305,11 @@ impl Refusal {
             Self::ChallengeTaken(_) => "CHALLENGE_TAKEN",
             Self::NoSuchProfile(_) => "PROFILE_UNKNOWN",
             Self::NoSuchScepRequest(_) => "SCEP_REQUEST_UNKNOWN",
+            Self::JournalOlder => "JOURNAL_OLDER",
+            Self::Superseded { .. } => "SUPERSEDED",
+            Self::ConfirmClients { .. } => "CONFIRM_CLIENTS",
+            Self::KeyTaken(_) => "KEY_TAKEN",
+            Self::NothingToServe => "NOTHING_TO_SERVE",
             Self::NoSuchSerial(_) => "SERIAL_UNKNOWN",
         }
     }

@@ -265,7 +265,8 @@ pub fn next_deadline(fleet: &Fleet, now: Timestamp) -> Option<Timestamp> {
 /// The phase that may begin now, if one may.
 #[must_use]
 pub fn next_phase(fleet: &Fleet, rotation: &Rotation, now: Timestamp) -> Option<Phase> {
-    if rotation.paused {
+    // An older journal does not know what clients have shown since.
+    if rotation.paused || fleet.recovery().older().is_some() {
         return None;
     }
     match rotation.phase {
@@ -309,10 +310,11 @@ fn back_by(fleet: &Fleet, rotation: &Rotation) -> Option<Timestamp> {
 }
 
 fn refresh_due(fleet: &Fleet, now: Timestamp) -> bool {
-    fleet.founded().is_some_and(|_| {
-        fleet.groups().any(|(_, group)| {
-            now.checked_add(TRUST_REFRESH)
-                .is_ok_and(|soon| soon >= group.trust.expires_at)
+    fleet.recovery().older().is_none()
+        && fleet.founded().is_some_and(|_| {
+            fleet.groups().any(|(_, group)| {
+                now.checked_add(TRUST_REFRESH)
+                    .is_ok_and(|soon| soon >= group.trust.expires_at)
+            })
         })
-    })
 }

@@ -11,8 +11,8 @@ use convoy_shared::{
     ack::Held,
     envelope::{Envelope, PublicKey},
     id::{
-        AnchorNumber, ClientId, Digest, FleetId, Generation, GroupName, Revision, RootVersion,
-        RotationId, TokenId,
+        AnchorNumber, ClientId, Digest, Epoch, FleetId, Generation, GroupName, Revision,
+        RootVersion, RotationId, TokenId,
     },
     root::Root,
     trust::{Anchor, AnchorKind, Anchors, Mode},
@@ -25,6 +25,7 @@ use crate::{
     enrolment::Enrolment,
     event::{Certificate, Purpose, Request, SignedRoot},
     issuance::{ChallengeId, Issuance},
+    recovery::Recovery,
     refusal::Refusal,
     rotation::{Phase, Rotation},
 };
@@ -38,7 +39,7 @@ pub struct Fleet {
     server_names: Vec<String>,
     groups: BTreeMap<GroupName, Group>,
     tokens: BTreeMap<TokenId, Token>,
-    clients: Vec<Client>,
+    clients: BTreeMap<ClientNumber, Client>,
     by_id: HashMap<ClientId, ClientNumber>,
     by_key: HashMap<Digest, ClientNumber>,
     roster: RoaringBitmap,
@@ -52,6 +53,7 @@ pub struct Fleet {
     last_time: Option<Timestamp>,
     enrolment: Enrolment,
     issuance: Issuance,
+    recovery: Recovery,
 }
 
 /// How the fleet began.
@@ -211,6 +213,18 @@ impl Fleet {
             .map(|signed| &signed.root)
     }
 
+    /// The life of the journal.
+    #[must_use]
+    pub const fn epoch(&self) -> Epoch {
+        self.recovery.epoch
+    }
+
+    /// What is known of the journal's own age.
+    #[must_use]
+    pub const fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
     /// Names and addresses that the controller's certificates must carry.
     #[must_use]
     pub fn server_names(&self) -> &[String] {
@@ -241,13 +255,15 @@ impl Fleet {
 
     /// Clients in the order in which they joined.
     pub fn clients(&self) -> impl Iterator<Item = (ClientNumber, &Client)> {
-        (0..).zip(&self.clients)
+        self.clients
+            .iter()
+            .map(|(number, client)| (*number, client))
     }
 
     /// One client.
     #[must_use]
     pub fn client(&self, number: ClientNumber) -> Option<&Client> {
-        self.clients.get(usize::try_from(number).ok()?)
+        self.clients.get(&number)
     }
 
     /// The number of a client id.
@@ -265,7 +281,13 @@ impl Fleet {
     /// The number of the next client to join.
     #[must_use]
     pub fn next_client(&self) -> ClientNumber {
-        ClientNumber::try_from(self.clients.len()).unwrap_or(ClientNumber::MAX)
+        self.clients
+            .last_key_value()
+            .map_or(0, |(number, _)| number.saturating_add(1))
+            .max(match self.recovery.client {
+                0 => 0,
+                floor => floor.saturating_add(1),
+            })
     }
 
     /// Every enrolled client that is not decommissioned. Who is connected plays no part.
@@ -308,8 +330,8 @@ impl Fleet {
             .map(|rotation| rotation.to)
     }
 
-    /// The certificate that was last in service of those that one of these anchors vouches for; what is served if none does, or if `None`: any is
-    /// accepted.
+    /// The certificate that was last in service of those that one of these anchors vouches for; else one that is held and was never in service here: an
+    /// older journal may not know that it was. What is served if none does, or if `None`: any is accepted.
     #[must_use]
     pub fn certificate_for(&self, anchors: Option<&[AnchorNumber]>) -> Option<Choice> {
         let serving = self.serving?;
@@ -322,12 +344,21 @@ impl Fleet {
         };
         let newest = self
             .certificates()
-            .filter(|(_, held)| held.is_bridged() && anchors.contains(&held.anchor))
-            .max_by_key(|(_, held)| held.in_service);
+            .filter(|(_, held)| !held.retired && self.vouches(anchors, held))
+            .max_by_key(|(generation, held)| (held.in_service, *generation));
         Some(newest.map_or(choice, |(generation, _)| Choice {
             generation,
             bridged: generation != serving,
         }))
+    }
+
+    /// Whether one of these anchors, as a client names them, vouches for a certificate. A client that is ahead of an older journal names anchors that only
+    /// its own document explains.
+    fn vouches(&self, anchors: &[AnchorNumber], held: &KeptCertificate) -> bool {
+        anchors.iter().any(|number| {
+            *number == held.anchor
+                || self.recovery.foreign.get(number) == Some(&held.certificate.spki)
+        })
     }
 
     /// How many clients of the roster, by what they are known to hold, are served this certificate because they trust nothing newer that is served.
@@ -375,6 +406,7 @@ impl Fleet {
         self.publications
             .last_key_value()
             .map_or(Revision(0), |(revision, _)| *revision)
+            .max(self.recovery.revision)
     }
 
     /// The digest of the document that was published to a group at a revision.
@@ -445,12 +477,18 @@ impl Fleet {
             .values()
             .find(|held| held.certificate.spki == *spki)
             .map(|held| held.anchor);
-        known.unwrap_or_else(|| {
+        let foreign = || {
+            let mut foreign = self.recovery.foreign.iter();
+            foreign.find_map(|(number, pin)| (pin == spki).then_some(*number))
+        };
+        known.or_else(foreign).unwrap_or_else(|| {
             self.certificates
                 .values()
                 .map(|held| held.anchor)
+                .chain(self.recovery.foreign.keys().copied())
                 .max()
                 .unwrap_or(AnchorNumber(0))
+                .max(self.recovery.anchor)
                 .next()
         })
     }

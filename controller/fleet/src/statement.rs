@@ -26,6 +26,8 @@ pub enum Statement {
         instance: InstanceId,
         /// The trust document on its disk.
         held: Held,
+        /// It has shown the fleet's signature over that document.
+        signed: bool,
         /// The mode in force.
         mode: ModeInForce,
         /// Its agent's version.
@@ -63,6 +65,7 @@ pub fn decide(fleet: &Fleet, number: ClientNumber, statement: Statement) -> Vec<
             incarnation,
             instance,
             held,
+            signed,
             mode,
             agent_version,
             served,
@@ -77,7 +80,7 @@ pub fn decide(fleet: &Fleet, number: ClientNumber, statement: Statement) -> Vec<
                 agent_version,
                 served,
             };
-            connect(fleet, client, connected)
+            connect(fleet, client, connected, signed)
         }
         Statement::Received(held) => acknowledged(fleet, number, client, held, Evidence::Received),
         Statement::Applied(held) => acknowledged(fleet, number, client, held, Evidence::Applied),
@@ -118,7 +121,7 @@ pub fn decide(fleet: &Fleet, number: ClientNumber, statement: Statement) -> Vec<
     }
 }
 
-fn connect(fleet: &Fleet, client: &Client, connected: Connected) -> Vec<Event> {
+fn connect(fleet: &Fleet, client: &Client, connected: Connected, signed: bool) -> Vec<Event> {
     let number = connected.client;
     let mut events = Vec::with_capacity(2);
     let backwards = client
@@ -134,6 +137,8 @@ fn connect(fleet: &Fleet, client: &Client, connected: Connected) -> Vec<Event> {
     }
     let ordered = connected.held.and_then(|held| fleet.mode_of(held));
     let suspicion = match (connected.mode, ordered) {
+        // The fleet's key has signed it: it is the journal that does not know.
+        (_, None) if signed => None,
         (_, None) => Some(Suspicion::UnknownDocument),
         (ModeInForce::Off, Some(Mode::Verify)) => Some(Suspicion::OffUnasked),
         (ModeInForce::Off, Some(Mode::Off { .. })) | (ModeInForce::Verify, Some(_)) => None,

@@ -171,6 +171,7 @@ impl World {
             incarnation,
             instance,
             held,
+            signed: _,
             mode,
             agent_version,
             served,

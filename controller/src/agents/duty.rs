@@ -10,6 +10,7 @@ use convoy_shared::{
     ack::Held,
     envelope::Envelope,
     id::{Revision, RootVersion},
+    trust::Position,
 };
 
 use crate::{checks::Wanted, peer::Peer};
@@ -29,6 +30,8 @@ pub(super) struct Stand<'a> {
     pub(super) root: RootVersion,
     /// The newest that was sent to it.
     pub(super) sent: Option<Held>,
+    /// Where the document stands that the client has shown because the journal did not know it.
+    pub(super) shown: Option<Position>,
 }
 
 /// What is owed.
@@ -64,6 +67,11 @@ pub(super) fn owed(fleet: &Fleet, stand: &Stand<'_>) -> Owed {
         return Owed::Nothing;
     };
     let trust = &group.trust;
+    // A client that is ahead of an older journal would refuse every document. What follows a recovery is beyond it.
+    if stand.held == stand.began_with && stand.shown.is_some_and(|shown| shown >= fleet.position())
+    {
+        return Owed::Nothing;
+    }
     if trust.held != stand.held && stand.sent != Some(trust.held) {
         return Owed::Trust(trust.held, trust.envelope.clone());
     }

@@ -6,7 +6,7 @@ mod scep;
 
 use std::{sync::Arc, time::Duration};
 
-use convoy_fleet::{reason::Obstacle, statement::Statement};
+use convoy_fleet::{decide::Command, event::Actor, reason::Obstacle, statement::Statement};
 use convoy_proto::{
     agent::read_trust_ack,
     v1::{self, SessionRequest, SessionResponse, session_request, session_response},
@@ -15,6 +15,7 @@ use convoy_shared::{
     ack::{AckOutcome, Held},
     envelope::Envelope,
     id::RootVersion,
+    trust::Position,
 };
 use jiff::SignedDuration;
 use tokio::{
@@ -27,21 +28,25 @@ use super::{
     Agents,
     duty::{Owed, Stand, owed, owed_scep},
     hello::{Hello, hello},
+    not_superseded,
 };
 use crate::{
     api::status,
     clock, documents,
     keeper::Heads,
     peer::{Identity, Peer},
+    recovery::Shown,
     sessions::{Order, Session},
 };
 use checks::{AGAIN, Running};
 use scep::Enrolling;
 
 /// How long a client may take to say hello, or to take a message.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+/// So many other messages may come before a client shows its trust document.
+const EARLY: usize = 8;
 
-type Outbound = mpsc::Sender<Result<SessionResponse, Status>>;
+pub(super) type Outbound = mpsc::Sender<Result<SessionResponse, Status>>;
 
 /// Runs a session to its end.
 pub(super) async fn run(
@@ -73,6 +78,7 @@ pub(super) async fn run(
         held: hello.held,
         root: hello.root_version,
         sent: None,
+        shown: None,
         check: None,
         again: AGAIN,
         not_before: None,
@@ -92,6 +98,59 @@ pub(super) async fn run(
     }
     drop(talk);
     tracing::debug!(client = %identity.id, "client disconnected");
+}
+
+/// The welcome that proves this channel, and the newest root version.
+pub(super) fn prove(
+    agents: &Agents,
+    peer: &Peer,
+    hello: &Hello,
+    scep_attempt: u64,
+) -> Result<(v1::Welcome, RootVersion), Status> {
+    let fleet = agents.keeper.read();
+    let founded = not_superseded(&fleet)?;
+    let proof = documents::prove_channel(
+        &agents.keys,
+        founded.fleet,
+        hello.nonce,
+        peer.exporter,
+        fleet.epoch(),
+        clock::now(),
+    );
+    let welcome = v1::Welcome {
+        channel_proof: Some(proof.into()),
+        roots: founded
+            .roots
+            .iter()
+            .filter(|root| root.root.version > hello.root_version)
+            .map(|root| root.envelope.clone().into())
+            .collect(),
+        scep_attempt,
+    };
+    Ok((welcome, fleet.position().root_version))
+}
+
+/// Waits for a client to show its trust document. What it says before is kept in order.
+pub(super) async fn hear_shown(
+    inbound: &mut Streaming<SessionRequest>,
+    early: &mut Vec<SessionRequest>,
+) -> Result<v1::TrustShown, Status> {
+    loop {
+        let request = inbound
+            .message()
+            .await?
+            .ok_or_else(|| Status::cancelled("the client has gone"))?;
+        match request.message {
+            Some(session_request::Message::TrustShown(shown)) => return Ok(shown),
+            _ if early.len() >= EARLY => {
+                return Err(status::invalid(
+                    "trust_shown",
+                    &"the trust document that was asked for did not come",
+                ));
+            }
+            message => early.push(SessionRequest { message }),
+        }
+    }
 }
 
 /// Why a session ends.
@@ -119,6 +178,8 @@ struct Talk {
     held: Held,
     root: RootVersion,
     sent: Option<Held>,
+    /// Where the document stands that the client has shown because the journal did not know it.
+    shown: Option<Position>,
     check: Option<Running>,
     again: Duration,
     /// No check before this.
@@ -148,16 +209,24 @@ impl Talk {
             hello.clock_ahead,
             clock::now(),
         );
+        let mut early = Vec::new();
+        let signed = self
+            .ask_what_is_unknown(&hello, inbound, &mut early)
+            .await?;
         self.state(Statement::Connected {
             incarnation: hello.incarnation,
             instance: hello.instance,
             held: hello.held,
+            signed,
             mode: hello.mode,
             agent_version: hello.agent_version,
             served: self.peer.served,
         })
         .await?;
         self.state_scep(self.scep.held).await?;
+        for message in early {
+            self.receive(message).await?;
+        }
         loop {
             // Before the state is looked at: what changes from here on wakes the session.
             let seen = self.heads.borrow_and_update().structure;
@@ -172,34 +241,71 @@ impl Talk {
     }
 
     async fn welcome(&self, hello: &Hello) -> Result<(), End> {
-        let welcome = {
+        let attempt = {
             let fleet = self.agents.keeper.read();
-            let founded = fleet
-                .founded()
-                .ok_or_else(|| status::internal("the controller has no fleet"))?;
-            let proof = documents::prove_channel(
-                &self.agents.keys,
-                founded.fleet,
-                hello.nonce,
-                self.peer.exporter,
-                clock::now(),
-            );
-            v1::Welcome {
-                channel_proof: Some(proof.into()),
-                roots: founded
-                    .roots
-                    .iter()
-                    .filter(|root| root.root.version > hello.root_version)
-                    .map(|root| root.envelope.clone().into())
-                    .collect(),
-                scep_attempt: fleet
-                    .enrolment()
-                    .requests(self.identity.client)
-                    .and_then(|requests| requests.records.back())
-                    .map_or(0, |record| record.attempt),
+            fleet
+                .enrolment()
+                .requests(self.identity.client)
+                .and_then(|requests| requests.records.back())
+                .map_or(0, |record| record.attempt)
+        };
+        let (welcome, _) = prove(&self.agents, &self.peer, hello, attempt)?;
+        self.send(session_response::Message::Welcome(welcome)).await
+    }
+
+    /// Has a client show its trust document where the journal does not know it. Returns whether the fleet's policy key has signed that.
+    async fn ask_what_is_unknown(
+        &mut self,
+        hello: &Hello,
+        inbound: &mut Streaming<SessionRequest>,
+        early: &mut Vec<SessionRequest>,
+    ) -> Result<bool, End> {
+        let client = self.identity.client;
+        let (group, root_version) = {
+            let fleet = self.agents.keeper.read();
+            let Some(record) = fleet.client(client) else {
+                return Ok(false);
+            };
+            if fleet.published(&record.group, hello.held.revision) == Some(hello.held.digest) {
+                return Ok(true);
+            }
+            (record.group.clone(), fleet.position().root_version)
+        };
+        self.send(session_response::Message::ShowTrust(v1::ShowTrust {
+            root_version: root_version.0,
+        }))
+        .await?;
+        let wire = match timeout(PATIENCE, hear_shown(inbound, early)).await {
+            Ok(Ok(wire)) => wire,
+            Ok(Err(refused)) => return Err(refused.into()),
+            // It says that it holds something, and does not show it.
+            Err(_) => return Ok(false),
+        };
+        let shown = {
+            let fleet = self.agents.keeper.read();
+            let founded = not_superseded(&fleet)?;
+            Shown::read(founded, hello.held, wire)
+        };
+        let shown = match shown {
+            Ok(shown) if shown.document.audience == group => shown,
+            Ok(_) => return Ok(false),
+            Err(error) => {
+                tracing::warn!(client = %self.identity.id, %error, "a client shows a trust document that is not this fleet's");
+                return Ok(false);
             }
         };
-        self.send(session_response::Message::Welcome(welcome)).await
+        let position = shown.document.position();
+        self.shown = Some(position);
+        if position > self.agents.keeper.read().position() {
+            let command = Command::NoteAhead(shown.ahead(client));
+            self.agents
+                .keeper
+                .command(command, Actor::Clients, None)
+                .await
+                .map_err(|error| End::Refused(status::from_keeper(&error)))?;
+        }
+        not_superseded(&self.agents.keeper.read())?;
+        Ok(true)
     }
 
     /// Waits for a message, or for something that may change what is owed.
@@ -283,6 +389,10 @@ impl Talk {
                 self.take_scep_report(report).await
             }
             Some(session_request::Message::ScepOrderAnswer(answer)) => self.take_answer(answer),
+            Some(session_request::Message::TrustShown(_)) => {
+                tracing::debug!(client = %self.identity.id, "a trust document that nobody waits for any more");
+                Ok(())
+            }
             Some(session_request::Message::Hello(_)) => {
                 Err(status::invalid("hello", &"a session has one hello, and it comes first").into())
             }
@@ -305,8 +415,10 @@ impl Talk {
                 held: self.held,
                 root: self.root,
                 sent: self.sent,
+                shown: self.shown,
             };
             let fleet = self.agents.keeper.read();
+            not_superseded(&fleet)?;
             let owed = owed(&fleet, &stand);
             let scep = owed_scep(&fleet, &stand, &owed);
             (owed, scep)

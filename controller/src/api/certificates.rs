@@ -15,7 +15,7 @@ use super::{
     page::{key, page},
     status, view,
 };
-use crate::{certificate::ServerCertificate, clock, keys::store_server_key};
+use crate::{beside, certificate::ServerCertificate, clock, keys::store_server_key};
 
 #[async_trait]
 impl CertificateService for Api {
@@ -121,6 +121,9 @@ impl CertificateService for Api {
             force: asked.force,
         };
         self.decide(command, actor, named).await?;
+        if let Some(kept) = self.keeper.read().certificate(generation) {
+            beside::forget(&self.folder, &kept.certificate.fingerprint);
+        }
         Ok(Response::new(RetireCertificateResponse {
             certificate: Some(self.certificate(generation)?),
         }))

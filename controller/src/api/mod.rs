@@ -5,6 +5,7 @@ mod clients;
 mod groups;
 mod page;
 mod reason;
+mod recovery;
 mod roots;
 mod rotations;
 mod scep;
@@ -31,7 +32,8 @@ use convoy_fleet::{
 use convoy_proto::v1::{
     self, certificate_service_server::CertificateServiceServer,
     client_service_server::ClientServiceServer, group_service_server::GroupServiceServer,
-    root_service_server::RootServiceServer, rotation_service_server::RotationServiceServer,
+    recovery_service_server::RecoveryServiceServer, root_service_server::RootServiceServer,
+    rotation_service_server::RotationServiceServer,
     scep_authority_service_server::ScepAuthorityServiceServer,
     scep_service_server::ScepServiceServer, system_service_server::SystemServiceServer,
     token_service_server::TokenServiceServer,
@@ -41,7 +43,7 @@ use prost::Message;
 use tonic::{Request, Status, service::Routes};
 
 use crate::{
-    folder::Folder, keeper::Keeper, keys::FleetKeys, peer::LocalPeer, scep::Scep,
+    folder::Folder, keeper::Keeper, keys::FleetKeys, peer::LocalPeer, recovery::Hints, scep::Scep,
     sessions::Sessions, sights::Sights,
 };
 
@@ -58,18 +60,24 @@ pub struct Api {
     pub sessions: Arc<Sessions>,
     /// What tells why clients are missing.
     pub sights: Arc<Sights>,
+    /// What hints that the journal is an old copy.
+    pub hints: Arc<Hints>,
     /// SCEP.
     pub scep: Arc<Scep>,
     /// The port in the addresses of join tokens.
     pub agents_port: u16,
 }
 
+/// The largest message about a recovery: it names every client, and everything that must never be forgotten.
+const AUDIT: usize = 256 << 20;
+
 /// The names of the services, as health and reflection list them.
-pub const SERVICES: [&str; 10] = [
+pub const SERVICES: [&str; 11] = [
     "convoy.v1.AgentService",
     "convoy.v1.CertificateService",
     "convoy.v1.ClientService",
     "convoy.v1.GroupService",
+    "convoy.v1.RecoveryService",
     "convoy.v1.RootService",
     "convoy.v1.RotationService",
     "convoy.v1.ScepAuthorityService",
@@ -89,6 +97,11 @@ impl Api {
             .add_service(CertificateServiceServer::new(self.clone()))
             .add_service(ClientServiceServer::new(self.clone()))
             .add_service(GroupServiceServer::new(self.clone()))
+            .add_service(
+                RecoveryServiceServer::new(self.clone())
+                    .max_decoding_message_size(AUDIT)
+                    .max_encoding_message_size(AUDIT),
+            )
             .add_service(RootServiceServer::new(self.clone()))
             .add_service(RotationServiceServer::new(self.clone()))
             .add_service(ScepAuthorityServiceServer::new(self.clone()))

@@ -172,6 +172,11 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::NoScepAuthority
         | Refusal::Rollover(_)
         | Refusal::BadRoot(_)
+        | Refusal::JournalOlder
+        | Refusal::Superseded { .. }
+        | Refusal::ConfirmClients { .. }
+        | Refusal::KeyTaken(_)
+        | Refusal::NothingToServe
         | Refusal::OffForbidden => Code::FailedPrecondition,
     };
     let metadata = match refusal {

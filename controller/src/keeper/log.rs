@@ -5,6 +5,7 @@ mod scep;
 use convoy_fleet::{
     client::ClientNumber,
     event::{Entry, Event},
+    recovery::RecoveryEvent,
     state::Fleet,
 };
 use tracing::field;
@@ -113,9 +114,33 @@ pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
             entry,
         ),
         Event::Issuance(event) => scep::issuance(event, entry),
+        Event::Recovery(event) => recovery(event),
         Event::ReplicaStarted
         | Event::AlreadySo
         | Event::ServerNamesSet { .. }
         | Event::IdentityIssued { .. } => {}
+    }
+}
+
+fn recovery(event: &RecoveryEvent) {
+    match event {
+        // The register of what is wrong says it.
+        RecoveryEvent::PutBack | RecoveryEvent::AheadSeen(_) => {}
+        RecoveryEvent::FastForwarded(forward) => tracing::warn!(
+            epoch = forward.epoch.0,
+            revision = forward.revision.0,
+            serving = forward.serving.0,
+            roots = forward.roots.len(),
+            "the journal goes on in a new epoch; all join tokens and challenges are void"
+        ),
+        RecoveryEvent::Readmitted(client) => {
+            tracing::warn!(client = %client.id, name = client.name, group = %client.group, "client readmitted");
+        }
+        RecoveryEvent::RevocationKept(kept) => {
+            tracing::info!(
+                serial = hex::encode(&kept.serial),
+                "the revocation of a certificate that the journal does not know is kept"
+            );
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Documents, read as they were written and refused where they must be.
 
 use convoy_shared::envelope::SigningKey;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 
@@ -37,6 +37,7 @@ fn document() -> TrustDocument {
         fleet_id: fleet(),
         audience: GroupName::default_group(),
         root_version: RootVersion(1),
+        epoch: Epoch(4),
         revision: Revision(9),
         mode: Mode::Off {
             lease: SignedDuration::from_secs(77),
@@ -104,6 +105,7 @@ fn only_the_policy_role_orders_and_proves() {
         nonce: [1; 32],
         exporter: [2; 32],
         time: Timestamp::from_second(5).expect("in range"),
+        epoch: Epoch(4),
     };
     let envelope = Envelope::sign(
         PayloadType::Channel,
@@ -112,7 +114,10 @@ fn only_the_policy_role_orders_and_proves() {
     );
     assert_eq!(
         open_channel_proof(&envelope, &root, &[1; 32], &[2; 32]),
-        Ok(proof.time)
+        Ok(Proved {
+            time: proof.time,
+            epoch: Epoch(4)
+        })
     );
     assert!(open_channel_proof(&envelope, &root, &[1; 32], &[3; 32]).is_err());
 }

@@ -12,7 +12,7 @@ use convoy_shared::{
 
 use super::{BadEntry, copied, read_length, wire};
 use crate::{
-    documents::{read_anchor, write_anchor},
+    documents::{read_anchor, read_epoch, write_anchor},
     time::{duration, read_timestamp, timestamp},
 };
 
@@ -96,6 +96,7 @@ impl From<&Publication> for wire::TrustPublished {
         let Publication {
             revision,
             root_version,
+            epoch,
             mode,
             anchors,
             server_names,
@@ -122,6 +123,7 @@ impl From<&Publication> for wire::TrustPublished {
             purpose: Some(write_purpose(*purpose)),
             groups: groups.iter().map(ToString::to_string).collect(),
             documents: documents.iter().cloned().map(Into::into).collect(),
+            epoch: epoch.0,
         }
     }
 }
@@ -152,6 +154,7 @@ impl TryFrom<wire::TrustPublished> for Publication {
         Ok(Self {
             revision: Revision(wire.revision),
             root_version: RootVersion(wire.root_version),
+            epoch: read_epoch(wire.epoch)?,
             mode,
             anchors: Anchors::new(anchors)?,
             server_names: wire.server_names,

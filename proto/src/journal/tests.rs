@@ -11,7 +11,7 @@ use convoy_fleet::{
 use convoy_shared::{
     ack::Evidence,
     envelope::{Envelope, PayloadType, Role, SigningKey},
-    id::{AnchorNumber, ClientId, GroupName, Incarnation, InstanceId, RootVersion},
+    id::{AnchorNumber, ClientId, Epoch, GroupName, Incarnation, InstanceId, RootVersion},
     root::Root,
     trust::{Anchor, AnchorKind, Anchors, Mode, ModeInForce},
 };
@@ -96,7 +96,7 @@ fn following(event: &Event) -> Option<Event> {
         },
         Event::RootRenewed { .. } => return None,
         // Their samples are in a file of their own.
-        Event::Enrolment(_) | Event::Issuance(_) => return None,
+        Event::Enrolment(_) | Event::Issuance(_) | Event::Recovery(_) => return None,
     })
 }
 
@@ -237,6 +237,7 @@ fn publication(mode: Mode, purpose: Purpose) -> Publication {
     Publication {
         revision: Revision(9),
         root_version: RootVersion(1),
+        epoch: Epoch(3),
         mode,
         anchors: Anchors::new(anchors).expect("anchors"),
         server_names: vec!["a.example".to_owned()],

@@ -30,6 +30,7 @@ fn document(mode: Mode, anchors: Vec<Anchor>) -> TrustDocument {
         fleet_id: FleetId::from_bytes(&[1; 16]).expect("16 bytes"),
         audience: GroupName::default_group(),
         root_version: RootVersion(1),
+        epoch: Epoch(2),
         revision: Revision(5),
         mode,
         anchors: Anchors::new(anchors).expect("anchors"),

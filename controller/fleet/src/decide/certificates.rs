@@ -4,9 +4,10 @@ use convoy_shared::id::Generation;
 
 use crate::{
     event::{Certificate, Event, Imported},
+    recovery,
     refusal::Refusal,
     rotation::Phase,
-    state::Fleet,
+    state::{Fleet, KeptCertificate},
 };
 
 pub(super) fn import(fleet: &Fleet, certificate: Certificate) -> Vec<Event> {
@@ -24,12 +25,31 @@ pub(super) fn import(fleet: &Fleet, certificate: Certificate) -> Vec<Event> {
     let generation = fleet
         .certificates()
         .next_back()
-        .map_or(Generation(1), |(generation, _)| generation.next());
+        .map_or(Generation(0), |(generation, _)| generation)
+        .max(fleet.recovery().generation)
+        .next();
     vec![Event::CertificateImported(Imported {
         generation,
         anchor: fleet.anchor_for(&certificate.spki),
         certificate,
     })]
+}
+
+/// A certificate that came to this controller before an older journal was put back: it keeps its number, which names it for life.
+pub(super) fn adopt(fleet: &Fleet, imported: Imported) -> Vec<Event> {
+    let same_key = |kept: &KeptCertificate| kept.certificate.spki == imported.certificate.spki;
+    let anchor_taken = |kept: &KeptCertificate| (kept.anchor == imported.anchor) != same_key(kept);
+    let known = fleet
+        .certificate_of(&imported.certificate.fingerprint)
+        .is_some();
+    let taken = fleet.certificate(imported.generation).is_some()
+        || fleet.certificates().any(|(_, kept)| anchor_taken(kept));
+    if known || taken {
+        return vec![];
+    }
+    let mut events = vec![Event::CertificateImported(imported)];
+    events.extend(recovery::put_back(fleet));
+    events
 }
 
 pub(super) fn retire(

@@ -294,6 +294,7 @@ pub(super) fn publication(
     Some(Event::TrustPublished(Publication {
         revision: fleet.revision().next(),
         root_version: fleet.root()?.version,
+        epoch: fleet.epoch(),
         mode,
         anchors,
         server_names: fleet.server_names().to_vec(),

@@ -10,7 +10,7 @@ use convoy_shared::{
 use jiff::SignedDuration;
 
 use super::{Audience, EnrolmentEvent, HISTORY};
-use crate::client::ClientNumber;
+use crate::{client::ClientNumber, recovery::JUMP};
 
 /// Settings and requests.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,8 +19,8 @@ pub struct Enrolment {
     groups: BTreeMap<GroupName, Set>,
     clients: BTreeMap<ClientNumber, Set>,
     requests: HashMap<ClientNumber, Requests>,
-    /// Each client's place among all that ever joined its group, by client number.
-    places: Vec<u32>,
+    /// Each client's place among all that ever joined its group.
+    places: HashMap<ClientNumber, u32>,
     joined: HashMap<GroupName, u32>,
 }
 
@@ -155,7 +155,7 @@ impl Enrolment {
 
     /// A client's place among all that ever joined its group, from 0.
     pub(super) fn place(&self, client: ClientNumber) -> Option<u32> {
-        self.places.get(usize::try_from(client).ok()?).copied()
+        self.places.get(&client).copied()
     }
 
     /// What is set for one client, if anything.
@@ -229,11 +229,20 @@ impl Enrolment {
         }
     }
 
-    /// A client has joined: it has the next number.
-    pub(crate) fn joined(&mut self, group: &GroupName) {
+    /// A client has joined.
+    pub(crate) fn joined(&mut self, client: ClientNumber, group: &GroupName) {
         let next = self.joined.entry(group.clone()).or_default();
-        self.places.push(*next);
+        self.places.insert(client, *next);
         *next = next.saturating_add(1);
+    }
+
+    /// The journal was older than the fleet: devices may hold later documents, and must take what is known here in their place.
+    pub(crate) fn recovered(&mut self) {
+        let sets = self.groups.values_mut().chain(self.clients.values_mut());
+        for set in sets.filter(|set| set.revision > Revision(0)) {
+            set.revision.0 = set.revision.0.saturating_add(JUMP);
+        }
+        self.revision.0 = self.revision.0.saturating_add(JUMP);
     }
 }
 

@@ -6,7 +6,10 @@ use convoy_shared::id::Digest;
 use jiff::Timestamp;
 
 use super::{Approval, Challenge, ChallengeId, CrlReason, IssuanceEvent, Issued, Profile, Waiting};
-use crate::client::ClientNumber;
+use crate::{
+    client::ClientNumber,
+    recovery::{JUMP, KeptRevocation},
+};
 
 /// Everything that the CA remembers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +29,8 @@ pub struct Issuance {
     /// SHA-256 of the SubjectPublicKeyInfo of keys that were revoked as compromised.
     compromised: HashSet<Digest>,
     crl_number: u64,
+    /// Revocations of certificates that the journal does not know.
+    kept: Vec<KeptRevocation>,
 }
 
 /// A CA of the built-in server.
@@ -230,7 +235,14 @@ impl Issuance {
         authority: u32,
         now: Timestamp,
     ) -> impl Iterator<Item = (&[u8], Timestamp, CrlReason)> {
-        self.revocation_order.iter().filter_map(move |serial| {
+        let kept = self.kept.iter().filter_map(move |kept| {
+            (kept.authority == authority && now <= kept.not_after).then_some((
+                kept.serial.as_slice(),
+                kept.at,
+                kept.reason,
+            ))
+        });
+        let known = self.revocation_order.iter().filter_map(move |serial| {
             let known = self.certificates.get(serial)?;
             let Revocation { at, reason } = known.revocation?;
             (known.issued.authority == authority && now <= known.issued.not_after).then_some((
@@ -238,7 +250,8 @@ impl Issuance {
                 at,
                 reason,
             ))
-        })
+        });
+        known.chain(kept)
     }
 
     /// Whether a certificate of this key (SHA-256 of its SubjectPublicKeyInfo) was revoked as compromised.
@@ -359,6 +372,32 @@ impl Issuance {
                 }
             }
         }
+    }
+
+    /// The journal was older than the fleet: challenges that were spent or revoked may have come back to life, and lists of revocations must have a
+    /// number beyond those that are out.
+    pub(crate) fn recovered(&mut self) {
+        for held in self.challenges.values_mut() {
+            held.revoked = true;
+        }
+        self.crl_number = self.crl_number.saturating_add(JUMP);
+    }
+
+    /// A certificate that the journal does not know stays revoked.
+    pub(crate) fn keep_revocation(&mut self, kept: &KeptRevocation) {
+        if self.kept.iter().any(|known| known.serial == kept.serial) {
+            return;
+        }
+        if kept.reason == CrlReason::KeyCompromise {
+            self.compromised.insert(kept.spki);
+        }
+        self.kept.push(kept.clone());
+        self.crl_number = self.crl_number.saturating_add(1);
+    }
+
+    /// Revocations of certificates that the journal does not know.
+    pub fn kept_revocations(&self) -> impl Iterator<Item = &KeptRevocation> {
+        self.kept.iter()
     }
 
     fn issue(&mut self, issued: &Issued, time: Timestamp) {

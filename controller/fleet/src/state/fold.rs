@@ -1,11 +1,15 @@
 //! The fold: how each event changes the state, live and at a restart alike. Nothing is decided here.
 
 mod clients;
+mod recovery;
 mod trust;
 
 use std::collections::BTreeMap;
 
-use convoy_shared::{ack::Evidence, id::RotationId};
+use convoy_shared::{
+    ack::Evidence,
+    id::{Epoch, RotationId},
+};
 use roaring::RoaringBitmap;
 
 use super::{Done, Fleet, Founded, Outcome, REQUEST_MEMORY, Token};
@@ -54,6 +58,7 @@ impl Fleet {
                 root,
                 client_ca,
             } => {
+                self.recovery.epoch = Epoch::FIRST;
                 self.founded = Some(Founded {
                     fleet: *fleet,
                     roots: vec![root.clone()],
@@ -168,6 +173,7 @@ impl Fleet {
             }
             Event::Enrolment(event) => self.enrolment.fold(event),
             Event::Issuance(event) => self.issuance.fold(event, entry.time),
+            Event::Recovery(event) => self.recover(event, entry.time),
             Event::TrustPublished(publication) => self.publish(publication, entry.time),
             Event::RotationStarted {
                 rotation,
@@ -241,7 +247,7 @@ impl Fleet {
     }
 
     fn client_mut(&mut self, number: ClientNumber) -> Option<&mut Client> {
-        self.clients.get_mut(usize::try_from(number).ok()?)
+        self.clients.get_mut(&number)
     }
 
     fn rotation_mut(&mut self, id: RotationId) -> Option<&mut Rotation> {
@@ -283,6 +289,7 @@ pub fn outcome(event: &Event) -> Option<Outcome> {
         }
         Event::Enrolment(_)
         | Event::Issuance(_)
+        | Event::Recovery(_)
         | Event::FleetFounded { .. }
         | Event::ReplicaStarted
         | Event::AlreadySo

@@ -17,8 +17,9 @@ fn shown(world: &World, anchors: &[u64]) -> (u64, bool) {
 #[test]
 fn each_phase_shows_what_the_client_trusts() {
     for (phase, old, new) in [
-        (Phase::Planned, (1, false), (1, false)),
-        (Phase::Preparing, (1, false), (1, false)),
+        // Nobody trusts the new one alone yet, unless the journal is an old copy.
+        (Phase::Planned, (1, false), (2, true)),
+        (Phase::Preparing, (1, false), (2, true)),
         (Phase::Swapping, (1, true), (2, false)),
         (Phase::Enforcing, (1, true), (2, false)),
         (Phase::Completed, (1, true), (2, false)),
@@ -91,9 +92,15 @@ fn a_retired_certificate_is_not_bridged() {
 }
 
 #[test]
-fn a_certificate_that_was_never_served_is_not_bridged() {
+fn a_certificate_that_this_journal_never_served_goes_to_who_trusts_nothing_else() {
     let (mut world, _) = World::at(Phase::Preparing, Strategy::Overlap, 1);
     world.does(Command::Abort(None));
+    assert_eq!(shown(&world, &[2]), (2, true));
+    assert_eq!(shown(&world, &[1, 2]), (1, false));
+    world.does(Command::RetireCertificate {
+        generation: Generation(2),
+        force: true,
+    });
     assert_eq!(shown(&world, &[2]), (1, false));
 }
 

@@ -154,6 +154,7 @@ fn a_session_on_the_old_certificate_is_not_back() {
         incarnation,
         instance,
         held,
+        signed: false,
         mode,
         agent_version,
         served,

@@ -35,6 +35,7 @@ impl Host {
             incarnation: self.incarnation,
             instance: self.instance,
             held: self.held,
+            signed: false,
             mode: if self.off {
                 ModeInForce::Off
             } else {

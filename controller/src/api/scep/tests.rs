@@ -104,6 +104,7 @@ impl Bench {
         });
         let api = Api {
             sights: Arc::default(),
+            hints: Arc::default(),
             keeper,
             keys,
             folder,
@@ -156,6 +157,7 @@ impl Bench {
         let peer = Peer {
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             identity: Some(identity),
+            unknown: None,
             exporter: [0; 32],
             served: Generation(1),
             bridged,

@@ -12,7 +12,7 @@ use crate::{
 
 impl Fleet {
     pub(super) fn join(&mut self, joined: &Joined, now: Timestamp) {
-        self.clients.push(Client {
+        let client = Client {
             id: joined.id,
             name: joined.name.clone(),
             group: joined.group.clone(),
@@ -28,14 +28,20 @@ impl Fleet {
             identity_expires_at: joined.identity_expires_at,
             suspicion: None,
             instances: Instances::default(),
-        });
-        self.enrolment.joined(&joined.group);
-        self.by_id.insert(joined.id, joined.number);
-        self.by_key.insert(joined.key, joined.number);
-        self.roster.insert(joined.number);
+        };
+        self.enrol(joined.number, client);
         if let Some(token) = self.tokens.get_mut(&joined.token) {
             token.used = token.used.saturating_add(1);
         }
+    }
+
+    /// A client is in the roster from now on.
+    pub(super) fn enrol(&mut self, number: ClientNumber, client: Client) {
+        self.enrolment.joined(number, &client.group);
+        self.by_id.insert(client.id, number);
+        self.by_key.insert(client.key, number);
+        self.roster.insert(number);
+        self.clients.insert(number, client);
     }
 
     /// What this changes is news in [`statement::decide`](crate::statement::decide): the two go together.

@@ -111,7 +111,7 @@ impl Fleet {
     }
 
     /// Puts a certificate in service. One that was retired no longer is.
-    fn serve(&mut self, generation: Generation, now: Timestamp) {
+    pub(super) fn serve(&mut self, generation: Generation, now: Timestamp) {
         self.serving = Some(generation);
         let last = self
             .certificates
