@@ -131,7 +131,7 @@ mod tests {
         // Also when a newer root has taken the key away from whoever signed it.
         let mut renewed = state;
         let mark = renewed.mark.clone();
-        renewed.prove(vec![fleet.next_root()], mark);
+        renewed.prove(vec![fleet.next_root()], mark, true);
         assert_eq!(reconcile(same, &renewed, fleet.start()), Step::Nothing);
     }
 

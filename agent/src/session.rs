@@ -6,8 +6,8 @@ mod serving;
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use convoy_proto::documents::{BadDocument, SignedRoot};
-use convoy_shared::id::Epoch;
-use jiff::{SignedDuration, Timestamp};
+use convoy_shared::{id::Epoch, proof::Proved};
+use jiff::SignedDuration;
 
 use crate::{
     address::Address,
@@ -55,12 +55,12 @@ impl Agent {
     pub(crate) fn prove(
         &mut self,
         newer: Vec<SignedRoot>,
-        signed: Timestamp,
+        proved: Proved,
     ) -> Result<(), DiskError> {
         let new_root = !newer.is_empty();
-        let mark = self.clock.after(signed, new_root);
+        let mark = self.clock.after(proved.time, new_root);
         let mut next = self.state.clone();
-        next.prove(newer, mark.clone());
+        next.prove(newer, mark.clone(), !proved.doubted);
         let written = self.write(next);
         // A new root that is not stored resets nothing.
         if written.is_ok() || !new_root {

@@ -154,8 +154,13 @@ impl State {
     }
 
     /// Takes roots that follow the one in force, and what a clock says after this proof ([`Clock::after`]).
-    pub fn prove(&mut self, newer: Vec<SignedRoot>, mark: Mark) {
-        self.last_proof = mark.time;
+    /// A proof of a controller that doubts its own clock renews no lease.
+    pub fn prove(&mut self, newer: Vec<SignedRoot>, mark: Mark, renews_lease: bool) {
+        self.last_proof = if renews_lease {
+            mark.time
+        } else {
+            self.last_proof.min(mark.time)
+        };
         self.mark = mark;
         for next in newer {
             self.earlier_roots

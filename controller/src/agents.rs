@@ -96,7 +96,7 @@ impl agent_service_server::AgentService for AgentsService {
             nonce,
             peer.exporter,
             fleet.epoch(),
-            clock::now(),
+            clock::signed(),
         );
         Ok(Response::new(GreetResponse {
             roots: founded

@@ -68,7 +68,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = duration)]
     pub identity_validity: SignedDuration,
 
-    /// Believe the clock although it is more than 90 days beyond the newest journal entry: the controller was off for so long.
+    /// Believe the clock although it is not what the journal leads to expect, for example because the controller was off for more than 90 days.
     #[arg(long)]
     pub accept_clock: bool,
 

@@ -14,7 +14,7 @@ use convoy_shared::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use crate::keys::FleetKeys;
+use crate::{clock::SignedTime, keys::FleetKeys};
 
 /// Roots are issued for so long. One that has expired is called stale, and kept.
 const ROOT_VALIDITY: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
@@ -85,13 +85,14 @@ pub fn prove_channel(
     nonce: Nonce,
     exporter: Exporter,
     epoch: Epoch,
-    now: Timestamp,
+    now: SignedTime,
 ) -> Envelope {
     let proof = ChannelProof {
         fleet_id: fleet,
         nonce,
         exporter,
-        time: now,
+        time: now.time,
+        doubted: now.doubted,
         epoch,
     };
     Envelope::sign(

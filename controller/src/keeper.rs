@@ -65,6 +65,7 @@ enum Message {
         order: Box<Order>,
         reply: oneshot::Sender<Result<(), OrderError>>,
     },
+    Look,
 }
 
 impl Keeper {
@@ -177,6 +178,17 @@ impl Keeper {
             .await
             .map_err(|_| OrderError::Gone)?;
         answer.await.map_err(|_| OrderError::Gone)?
+    }
+
+    /// Has the keeper look at the clock, and for what is due.
+    ///
+    /// # Errors
+    /// If the keeper has stopped.
+    pub async fn look(&self) -> Result<(), KeeperError> {
+        self.messages
+            .send(Message::Look)
+            .await
+            .map_err(|_| KeeperError::Gone)
     }
 }
 

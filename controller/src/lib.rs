@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod ndes;
 pub mod peer;
 pub mod presence;
+pub mod pulse;
 pub mod recovery;
 pub mod scep;
 pub mod serve;

@@ -9,11 +9,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use convoy_fleet::{decide::Command, event::Actor};
+use convoy_fleet::{clock::ClockCommand, decide::Command, event::Actor};
 use convoy_proto::v1::agent_service_server::AgentServiceServer;
 use convoy_scep::algorithm::Policy;
 use convoy_shared::id::FleetId;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
@@ -35,7 +35,7 @@ use crate::{
     keeper::Keeper,
     keys::{FleetKeys, store_server_key},
     listener::{Listener, Port},
-    metrics, presence,
+    metrics, presence, pulse,
     recovery::{self, Hints},
     scep::{self, Counts, Scep, authority::Authorities, crl, device::Devices},
     sessions::Sessions,
@@ -44,8 +44,8 @@ use crate::{
     tls::TlsConfigs,
 };
 
-/// A clock that is further beyond the newest journal entry is not believed.
-const CLOCK_JUMP: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// No fleet can have begun before this code was written: 2026-01-01T00:00:00Z.
+const FIRST: Timestamp = Timestamp::constant(1_767_225_600, 0);
 /// The largest message from an agent.
 const AGENT_MESSAGE: usize = 64 * 1024;
 
@@ -105,7 +105,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         keys.check(founded)?;
     }
     // Before anything is decided by that clock.
-    check_clock(&keeper, args.accept_clock)?;
+    begin_clock(&keeper);
     unstarted.start();
     if keeper.read().founded().is_none() {
         found(&keeper, &folder, &keys, &names).await?;
@@ -113,8 +113,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     warn_of_names(&keeper, &names);
     let start = Command::StartReplica {
         server_names: names,
+        mark: clock::boot_mark(),
     };
     keeper.command(start, Actor::Controller, None).await?;
+    if args.accept_clock {
+        accept_clock(&keeper).await?;
+    }
 
     let client_ca = keeper
         .read()
@@ -205,6 +209,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tokio::spawn(swap::run(keeper.clone(), configs, Arc::clone(&folder)));
     tokio::spawn(recovery::tell(keeper.clone(), Arc::clone(&hints)));
     tokio::spawn(Arc::clone(&table).run());
+    tokio::spawn(pulse::run(keeper.clone()));
     tokio::spawn(Arc::clone(&listener).accept(agents_socket, Port::Agents, agent_routes));
     tokio::spawn(listener.accept(api_socket, Port::Operators, api::operator_routes().await?));
     tokio::spawn(Listener::accept_local(
@@ -237,21 +242,26 @@ fn raise_limits() {
     }
 }
 
-/// Agents take the controller's signed time for their lower bound of "now", and nothing takes it back: a clock that has jumped ahead must not speak.
-fn check_clock(keeper: &Keeper, accepted: bool) -> anyhow::Result<()> {
-    let now = clock::now();
-    let last = keeper.read().last_time();
-    match last {
-        Some(last) if has_jumped(last, now) && !accepted => anyhow::bail!(
-            "the clock says {now:.0}, and the newest journal entry is of {last:.0}: more than 90 days before. Agents would remember a wrong \
-             time for good. If the clock is right, start once with --accept-clock; else set it"
-        ),
-        Some(_) | None => Ok(()),
+/// The time that is believed goes on from what the journal knows: agents take the controller's signed time for their lower bound of "now".
+fn begin_clock(keeper: &Keeper) {
+    let fleet = keeper.read();
+    if let Some(newest) = fleet.clock().newest() {
+        clock::begin(newest, fleet.clock().mark());
     }
 }
 
-fn has_jumped(last: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(last) > CLOCK_JUMP
+/// The operator has started the controller in the knowledge that its wall clock is right.
+async fn accept_clock(keeper: &Keeper) -> anyhow::Result<()> {
+    if clock::read().doubt.is_some() {
+        let confirm = ClockCommand::Confirm {
+            time: clock::wall(),
+            mark: clock::boot_mark(),
+        };
+        keeper
+            .command(Command::Clock(confirm), Actor::Controller, None)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Begins a fleet: keys are on disk already, and everything else is one entry.
@@ -262,6 +272,10 @@ pub(crate) async fn found(
     names: &[String],
 ) -> anyhow::Result<()> {
     let now = clock::now();
+    anyhow::ensure!(
+        now >= FIRST,
+        "the clock says {now:.0}: a fleet that begins then would have certificates that nobody accepts later. Set this host's clock, then start again"
+    );
     let fleet = FleetId::new(uuid::Uuid::new_v4());
     let made = authority::server_certificate(names, now)
         .context("cannot make a server certificate for these names")?;
@@ -344,22 +358,4 @@ async fn stopped() -> std::io::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_has_jumped_ahead_is_not_believed() {
-        let last = Timestamp::constant(1_800_000_000, 0);
-        assert!(!has_jumped(last, last));
-        assert!(!has_jumped(last, last + CLOCK_JUMP));
-        assert!(has_jumped(
-            last,
-            last + CLOCK_JUMP + SignedDuration::from_secs(1)
-        ));
-        // One that was set back is: nothing in the past is remembered.
-        assert!(!has_jumped(last, Timestamp::UNIX_EPOCH));
-    }
 }

@@ -304,6 +304,7 @@ pub fn encode_channel_proof(proof: &ChannelProof) -> Vec<u8> {
         exporter: proof.exporter.to_vec().into(),
         time: Some(timestamp(proof.time)),
         epoch: proof.epoch.0,
+        doubted: proof.doubted,
     }
     .encode_to_vec()
 }
@@ -316,6 +317,7 @@ fn decode_channel_proof(payload: &[u8]) -> Result<ChannelProof, BadDocument> {
         exporter: read_32(&wire.exporter, "exporter")?,
         time: read_timestamp(wire.time, "time")?,
         epoch: read_epoch(wire.epoch)?,
+        doubted: wire.doubted,
     })
 }
 

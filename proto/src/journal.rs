@@ -1,6 +1,7 @@
 //! The journal's entries: bytes to events and back, all or nothing. How entries are framed and stored lives with the engines.
 
 mod clients;
+mod clock;
 mod enrolment;
 mod issuance;
 mod recovery;
@@ -142,6 +143,7 @@ fn write_event(event: &Event) -> wire::Event {
         Event::ReplicaStarted => Kind::ReplicaStarted(wire::Nothing {}),
         Event::AlreadySo => Kind::AlreadySo(wire::Nothing {}),
         Event::Enrolment(event) => Kind::Enrolment(enrolment::write_enrolment(event)),
+        Event::Clock(event) => Kind::Clock(clock::write_clock(event)),
         Event::Issuance(event) => Kind::Issuance(issuance::write_issuance(event)),
         Event::Recovery(event) => Kind::Recovery(recovery::write_recovery(event)),
         Event::ServerNamesSet { names } => Kind::ServerNamesSet(wire::ServerNamesSet {
@@ -289,6 +291,7 @@ fn read_event(kind: Kind) -> Result<Event, BadEntry> {
         Kind::ReplicaStarted(wire::Nothing {}) => Event::ReplicaStarted,
         Kind::AlreadySo(wire::Nothing {}) => Event::AlreadySo,
         Kind::Enrolment(wire) => Event::Enrolment(enrolment::read_enrolment(wire)?),
+        Kind::Clock(wire) => Event::Clock(clock::read_clock(wire)?),
         Kind::Issuance(wire) => Event::Issuance(issuance::read_issuance(wire)?),
         Kind::Recovery(wire) => Event::Recovery(recovery::read_recovery(wire)?),
         Kind::ServerNamesSet(wire) => Event::ServerNamesSet { names: wire.names },

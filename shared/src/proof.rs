@@ -26,6 +26,8 @@ pub struct ChannelProof {
     pub time: Timestamp,
     /// The life of the controller's journal.
     pub epoch: Epoch,
+    /// The controller doubts its wall clock: the time is the last believed one, carried on, and no lease of "off" is renewed by this proof.
+    pub doubted: bool,
 }
 
 /// What a channel proof that holds says.
@@ -35,6 +37,8 @@ pub struct Proved {
     pub time: Timestamp,
     /// The life of the controller's journal.
     pub epoch: Epoch,
+    /// No lease of "off" is renewed by it.
+    pub doubted: bool,
 }
 
 impl ChannelProof {
@@ -58,6 +62,7 @@ impl ChannelProof {
             Ok(Proved {
                 time: self.time,
                 epoch: self.epoch,
+                doubted: self.doubted,
             })
         }
     }
@@ -109,12 +114,14 @@ mod tests {
             exporter: [4; 32],
             time: Timestamp::UNIX_EPOCH,
             epoch: Epoch::FIRST,
+            doubted: true,
         };
         assert_eq!(
             proof.check(fleet, &[3; 32], &[4; 32]),
             Ok(Proved {
                 time: Timestamp::UNIX_EPOCH,
-                epoch: Epoch::FIRST
+                epoch: Epoch::FIRST,
+                doubted: true,
             })
         );
         assert_eq!(

@@ -189,6 +189,11 @@ impl Fleet {
         });
     }
 
+    /// The controller's process.
+    pub(crate) fn controller_pid(&self) -> u32 {
+        self.controller.as_ref().expect("a running controller").id()
+    }
+
     pub(crate) fn controller_lives(&mut self) -> bool {
         self.controller
             .as_mut()

@@ -163,6 +163,7 @@ impl Channel {
                 exporter: self.exporter,
                 time: forgery.victim.clock().now(),
                 epoch: Epoch::FIRST,
+                doubted: false,
             };
             let payload = encode_channel_proof(&proof);
             Envelope::sign(PayloadType::Channel, payload, &[&forgery.policy]).into()

@@ -8,6 +8,7 @@
 mod attacks;
 mod calls;
 mod chains;
+mod clocks;
 mod copies;
 mod crashes;
 mod curious;

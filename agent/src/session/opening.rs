@@ -12,7 +12,6 @@ use convoy_shared::{
     proof::{Exporter, Nonce, Proved},
     trust::ModeInForce,
 };
-use jiff::Timestamp;
 use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -165,7 +164,7 @@ async fn open_on(
     }
     let signed = proved.time;
     let clock = ControllerClock::set(signed);
-    remember(agent, newer, signed)?;
+    remember(agent, newer, proved)?;
     // A certificate that cannot be read would not have been loaded.
     let was_expired = is_expired(agent.state.leaf(), signed).unwrap_or(false);
     tracing::info!(
@@ -256,13 +255,9 @@ fn prove(
     proved().map_err(SessionError::NotProved)
 }
 
-fn remember(
-    agent: &mut Agent,
-    newer: Vec<SignedRoot>,
-    signed: Timestamp,
-) -> Result<(), SessionError> {
+fn remember(agent: &mut Agent, newer: Vec<SignedRoot>, proved: Proved) -> Result<(), SessionError> {
     let vital = !newer.is_empty();
-    match agent.prove(newer, signed) {
+    match agent.prove(newer, proved) {
         Ok(()) => Ok(()),
         // A full disk must not cut a client off: without the new time its lease ends earlier, and that is all.
         Err(error) if !vital => {

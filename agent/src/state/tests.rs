@@ -70,7 +70,7 @@ fn a_state_with_a_right_checksum_and_a_wrong_signature_is_refused() {
 fn a_document_outlives_the_policy_key_that_signed_it() {
     let fleet = Fleet::new();
     let mut state = fleet.state();
-    state.prove(vec![fleet.next_root()], state.mark.clone());
+    state.prove(vec![fleet.next_root()], state.mark.clone(), true);
     assert_eq!(state.earlier_roots.len(), 1);
     assert_eq!(State::from_bytes(&state.to_bytes()).expect("valid"), state);
 }

@@ -269,6 +269,7 @@ impl Service {
             exporter,
             time: clock::wall(),
             epoch: Epoch::FIRST,
+            doubted: false,
         };
         let key = if self.shared.rotated.load(Ordering::SeqCst) {
             SigningKey::from_seed(&[102; 32]).expect("32 bytes")

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser, value_parser};
 use convoy_proto::v1;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     batch::args::{Apply, Export},
@@ -64,6 +64,11 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// How the controller does: whether it serves, what is wrong, who is connected
     Status,
+    /// The clock of the controller's host, where it is not believed
+    Clock {
+        #[command(subcommand)]
+        command: ClockCommand,
+    },
     /// Join tokens: strings with which hosts become clients
     Token {
         #[command(subcommand)]
@@ -156,6 +161,16 @@ pub(crate) enum AuditCommand {
         /// Where to; replaced in one step [default: stdout]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClockCommand {
+    /// Says that the wall clock of the controller's host is right: gates open again, and leases are renewed
+    Confirm {
+        /// What time it is by your own watch, for example 2026-08-31T12:00:00Z; within 5 minutes of the host's clock
+        #[arg(value_name = "TIME", value_parser = durations::time)]
+        time: Timestamp,
     },
 }
 

@@ -38,6 +38,14 @@ impl Until {
     }
 }
 
+/// Reads an RFC 3339 time.
+pub(crate) fn time(given: &str) -> Result<Timestamp, String> {
+    given
+        .trim()
+        .parse()
+        .map_err(|_| "this is no time like 2026-08-31T12:00:00Z (with Z or an offset)".to_owned())
+}
+
 /// Reads an RFC 3339 time, or a duration from now.
 pub(crate) fn until(given: &str) -> Result<Until, String> {
     if let Ok(instant) = given.trim().parse() {
@@ -75,6 +83,15 @@ pub(crate) fn instant_on_the_wire(instant: Timestamp) -> prost_types::Timestamp 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_has_its_offset() {
+        let noon = time("2026-08-31T14:00:00+02:00").unwrap();
+        assert_eq!(noon.to_string(), "2026-08-31T12:00:00Z");
+        for bad in ["2026-08-31", "noon", "7d", ""] {
+            assert!(time(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn durations_are_read_as_people_write_them() {

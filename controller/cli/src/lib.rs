@@ -103,6 +103,7 @@ async fn dispatch(
     };
     match command {
         Command::Status => system::status(&session, screen).await,
+        Command::Clock { command } => system::clock(&session, screen, command).await,
         Command::Token { command } => tokens::run(&session, screen, command).await,
         Command::Groups { command } => groups::run(&session, screen, command).await,
         Command::Clients { command } => clients::run(&session, screen, command).await,
@@ -122,6 +123,7 @@ fn writes_toml(command: &Command) -> bool {
         Command::Scep { command } => command.writes_toml(),
         Command::Export(_) => true,
         Command::Status
+        | Command::Clock { .. }
         | Command::Token { .. }
         | Command::Groups { .. }
         | Command::Clients { .. }

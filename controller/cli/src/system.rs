@@ -1,4 +1,4 @@
-//! `convoy status`: how the controller does, and what is wrong with it. What is wrong is never judged here.
+//! `convoy status` and `convoy clock`: how the controller does, and what is wrong with it. What is wrong is never judged here.
 
 use convoy_proto::v1::{self, Phase, system_service_client::SystemServiceClient};
 use jiff::Timestamp;
@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::{
     answers,
-    args::Format,
+    args::{ClockCommand, Format},
     connect::Session,
+    durations,
     failure::{Failure, Unreadable},
     output::{self, Paint, Screen},
     words::{self, Spelled as _, counted, plain},
@@ -83,6 +84,34 @@ pub(crate) async fn status(session: &Session, screen: &mut Screen<'_>) -> Result
     match session.format {
         Format::Json => screen.json(&status),
         Format::Text => screen.line(&text(&status, screen.paint)),
+    }
+}
+
+pub(crate) async fn clock(
+    session: &Session,
+    screen: &mut Screen<'_>,
+    command: ClockCommand,
+) -> Result<(), Failure> {
+    let ClockCommand::Confirm { time } = command;
+    let request = v1::ConfirmClockRequest {
+        request_id: session.request_id.clone(),
+        time: Some(durations::instant_on_the_wire(time)),
+    };
+    let answer = SystemServiceClient::new(session.channel().await?)
+        .confirm_clock(request)
+        .await
+        .map_err(|status| session.changing(status))?
+        .into_inner();
+    let status: Status = answers::required(answer.status, "status")?.try_into()?;
+    match session.format {
+        Format::Json => screen.json(&status),
+        Format::Text => {
+            screen.note(&format!(
+                "The controller believes its host's clock: {}. Gates open, and leases are renewed",
+                words::instant(status.time)
+            ));
+            Ok(())
+        }
     }
 }
 

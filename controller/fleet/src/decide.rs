@@ -14,6 +14,7 @@ use roaring::RoaringBitmap;
 
 use crate::{
     client::{ClientNumber, ClientState},
+    clock::{self, BootMark, ClockCommand, ClockEvent},
     enrolment::{self, EnrolmentCommand},
     event::{Certificate, Event, Imported, Joined, Publication, Purpose, SignedRoot},
     issuance::{self, IssuanceCommand},
@@ -50,6 +51,8 @@ pub enum Command {
     StartReplica {
         /// The names that server certificates must carry from now on.
         server_names: Vec<String>,
+        /// The host's boot, if it is known.
+        mark: Option<BootMark>,
     },
     /// Put a new root in force, and publish the present trust again under it.
     RenewRoot(SignedRoot),
@@ -156,6 +159,8 @@ pub enum Command {
     FastForward(Box<Recover>),
     /// Something about SCEP settings.
     Enrolment(EnrolmentCommand),
+    /// Something about the clock.
+    Clock(ClockCommand),
     /// Something about the built-in CA.
     Issuance(IssuanceCommand),
 }
@@ -187,8 +192,9 @@ pub fn decide(fleet: &Fleet, command: Command, now: Timestamp) -> Result<Vec<Eve
         Command::AdoptCertificate(imported) => Ok(adopt(fleet, imported)),
         Command::NoteAhead(ahead) => Ok(recovery::note_ahead(fleet, ahead)),
         Command::FastForward(recover) => recovery::fast_forward(fleet, *recover, now),
-        Command::StartReplica { server_names } => {
+        Command::StartReplica { server_names, mark } => {
             let mut events = vec![Event::ReplicaStarted];
+            events.extend(mark.map(|mark| Event::Clock(ClockEvent::Marked(mark))));
             if fleet.server_names() != server_names {
                 events.push(Event::ServerNamesSet {
                     names: server_names,
@@ -306,6 +312,7 @@ pub fn decide(fleet: &Fleet, command: Command, now: Timestamp) -> Result<Vec<Eve
         Command::Advance { connected } => Ok(advance(fleet, connected, now)),
         Command::RefreshTrust => Ok(refresh(fleet, now)),
         Command::Enrolment(command) => enrolment::decide(fleet, command),
+        Command::Clock(command) => clock::decide(fleet, command, now),
         Command::Issuance(command) => issuance::decide(fleet, command, now),
     }
 }

@@ -15,6 +15,7 @@ use roaring::RoaringBitmap;
 
 use crate::{
     client::{ClientNumber, Suspicion},
+    clock::ClockEvent,
     enrolment::EnrolmentEvent,
     issuance::IssuanceEvent,
     recovery::RecoveryEvent,
@@ -229,6 +230,8 @@ pub enum Event {
     },
     /// Something about SCEP settings or devices' requests.
     Enrolment(EnrolmentEvent),
+    /// Something about the clock.
+    Clock(ClockEvent),
     /// Something about the built-in CA.
     Issuance(IssuanceEvent),
     /// Something about the journal itself.

@@ -4,6 +4,7 @@
 //! and [`due`](rotation::due) says what is to be done. Nothing here does I/O, reads a clock, draws a random number or starts a task.
 
 pub mod client;
+pub mod clock;
 pub mod decide;
 pub mod enrolment;
 pub mod event;

@@ -25,6 +25,16 @@ pub enum Refusal {
         "there is no group {0}; `convoy groups list` shows them, and `convoy groups create {0}` creates it"
     )]
     NoSuchGroup(GroupName),
+    /// The operator's watch and the host's clock differ.
+    #[error(
+        "it is {time:.0}, you say, and this host's clock says {clock:.0}: they must agree within 5 minutes. Set the host's clock, then say it again"
+    )]
+    ClockSaysOtherwise {
+        /// What the operator says.
+        time: Timestamp,
+        /// What the wall clock says.
+        clock: Timestamp,
+    },
     /// The name is taken.
     #[error("a group {0} exists already")]
     GroupExists(GroupName),
@@ -269,6 +279,7 @@ impl Refusal {
             Self::AlreadyFounded => "ALREADY_FOUNDED",
             Self::BadRoot(_) => "ROOT_SUCCESSION",
             Self::NoSuchGroup(_) => "GROUP_UNKNOWN",
+            Self::ClockSaysOtherwise { .. } => "CLOCK_SAYS_OTHERWISE",
             Self::GroupExists(_) => "GROUP_EXISTS",
             Self::UnknownToken(_) => "TOKEN_UNKNOWN",
             Self::TokenExpired(_) => "TOKEN_EXPIRED",

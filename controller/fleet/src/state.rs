@@ -22,6 +22,7 @@ use roaring::RoaringBitmap;
 
 use crate::{
     client::{Client, ClientNumber},
+    clock::Clock,
     enrolment::Enrolment,
     event::{Certificate, Purpose, Request, SignedRoot},
     issuance::{ChallengeId, Issuance},
@@ -50,7 +51,7 @@ pub struct Fleet {
     rotations: Vec<Rotation>,
     requests: HashMap<String, Done>,
     request_order: VecDeque<(Timestamp, String)>,
-    last_time: Option<Timestamp>,
+    clock: Clock,
     enrolment: Enrolment,
     issuance: Issuance,
     recovery: Recovery,
@@ -454,10 +455,10 @@ impl Fleet {
         &self.issuance
     }
 
-    /// The newest journal entry's time.
+    /// What the journal knows of the controller's clock.
     #[must_use]
-    pub const fn last_time(&self) -> Option<Timestamp> {
-        self.last_time
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The anchor that vouches for a certificate.

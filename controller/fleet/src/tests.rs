@@ -2,6 +2,7 @@
 //! against the invariants as it is appended, also in tests that are about something else.
 
 mod bridge;
+mod clock;
 mod copies;
 mod driving;
 mod ending;
@@ -187,7 +188,7 @@ impl World {
         let known = self.fleet.published(&client.group, held.revision) == Some(held.digest);
         let mut other = self.fleet.clone();
         other.fold(&Entry {
-            time: self.fleet.last_time().expect("a fleet"),
+            time: self.fleet.clock().newest().expect("a fleet"),
             actor: Actor::Clients,
             request: None,
             replica: "1".to_owned(),
@@ -261,7 +262,10 @@ impl World {
 
     fn restart(&mut self) {
         let server_names = self.fleet.server_names().to_vec();
-        self.does(Command::StartReplica { server_names });
+        self.does(Command::StartReplica {
+            server_names,
+            mark: None,
+        });
     }
 }
 

@@ -115,7 +115,7 @@ pub(super) fn prove(
         hello.nonce,
         peer.exporter,
         fleet.epoch(),
-        clock::now(),
+        clock::signed(),
     );
     let welcome = v1::Welcome {
         channel_proof: Some(proof.into()),

@@ -155,6 +155,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::LeaseTooLong { .. } => Code::InvalidArgument,
         Refusal::NotFounded
         | Refusal::AlreadyFounded
+        | Refusal::ClockSaysOtherwise { .. }
         | Refusal::NothingToResolve
         | Refusal::AlreadyServed(_)
         | Refusal::CertificateExpired { .. }

@@ -1,16 +1,22 @@
 //! `SystemService`: how the controller does. It asks the state and the register of what is wrong, and decides nothing.
 
+use convoy_fleet::{clock::ClockCommand, decide::Command};
 use convoy_proto::{
-    time::timestamp,
+    time::{read_timestamp, timestamp},
     v1::{
-        DegradedReason, GetStatusRequest, GetStatusResponse, Phase, SystemStatus,
-        system_service_server::SystemService,
+        ConfirmClockRequest, ConfirmClockResponse, DegradedReason, GetStatusRequest,
+        GetStatusResponse, Phase, SystemStatus, system_service_server::SystemService,
     },
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, actor, view};
-use crate::{clock, health::Health, keeper::Keeper, sessions::Sessions};
+use super::{Api, actor, named, status, view};
+use crate::{
+    clock,
+    health::{Degraded, Health},
+    keeper::Keeper,
+    sessions::Sessions,
+};
 
 #[async_trait]
 impl SystemService for Api {
@@ -20,6 +26,26 @@ impl SystemService for Api {
     ) -> Result<Response<GetStatusResponse>, Status> {
         actor(&request)?;
         Ok(Response::new(GetStatusResponse {
+            status: Some(system(&self.keeper, &self.sessions)),
+        }))
+    }
+
+    async fn confirm_clock(
+        &self,
+        request: Request<ConfirmClockRequest>,
+    ) -> Result<Response<ConfirmClockResponse>, Status> {
+        let actor = actor(&request)?;
+        let asked = request.into_inner();
+        let named = named("ConfirmClock", &asked.request_id, &asked)?;
+        let time =
+            read_timestamp(asked.time, "time").map_err(|bad| status::invalid("time", &bad))?;
+        let confirm = ClockCommand::Confirm {
+            time,
+            mark: clock::boot_mark(),
+        };
+        self.decide(Command::Clock(confirm), actor, named).await?;
+        self.keeper.health().clear(Degraded::Clock);
+        Ok(Response::new(ConfirmClockResponse {
             status: Some(system(&self.keeper, &self.sessions)),
         }))
     }

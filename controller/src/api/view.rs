@@ -454,6 +454,9 @@ fn advice(
     if rotation.paused && !rotation.phase.is_terminal() {
         return "Paused: no phase begins until `convoy rotation resume`.".to_owned();
     }
+    if fleet.clock().is_doubted() && !rotation.phase.is_terminal() {
+        return "The wall clock of the controller's host is not believed, and no gate opens: set it right, or say that it is: `convoy clock confirm TIME`.".to_owned();
+    }
     match rotation.phase {
         Phase::Preparing | Phase::Enforcing if missing > 0 => {
             let reasons = waited_for

@@ -4,6 +4,7 @@ mod scep;
 
 use convoy_fleet::{
     client::ClientNumber,
+    clock::ClockEvent,
     event::{Entry, Event},
     recovery::RecoveryEvent,
     state::Fleet,
@@ -113,9 +114,19 @@ pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
             event,
             entry,
         ),
+        Event::Clock(ClockEvent::Doubted { wall }) => {
+            tracing::error!(%wall, believed = %entry.time, "the wall clock is not believed")
+        }
+        Event::Clock(ClockEvent::Believed { confirmed, .. }) => {
+            tracing::info!(time = %entry.time, confirmed, actor = ?entry.actor, "the wall clock is believed again")
+        }
+        Event::Clock(ClockEvent::Interrupted) => tracing::warn!(
+            "for some time clients could not come back: the return window begins anew"
+        ),
         Event::Issuance(event) => scep::issuance(event, entry),
         Event::Recovery(event) => recovery(event),
         Event::ReplicaStarted
+        | Event::Clock(ClockEvent::Marked(_))
         | Event::AlreadySo
         | Event::ServerNamesSet { .. }
         | Event::IdentityIssued { .. } => {}

@@ -9,6 +9,7 @@ use std::{
 };
 
 use convoy_fleet::{
+    clock::{ClockCommand, ClockEvent},
     decide::{self, Command},
     enrolment::EnrolmentEvent,
     event::{Actor, Entry, Event, Request},
@@ -26,7 +27,8 @@ use tokio::{
 
 use super::{Heads, KeeperError, Message, log};
 use crate::{
-    clock, documents, failpoint,
+    clock::{self, Reading},
+    documents, failpoint,
     health::{Degraded, Health},
     journal::{AppendError, Cause, Journal},
     keys::FleetKeys,
@@ -67,6 +69,9 @@ impl Unstarted {
             waiting: VecDeque::new(),
             failed: false,
             looked_at: clock::now(),
+            started: false,
+            breaks: 0,
+            stopped: false,
         };
         worker.catch_up().await?;
         Ok(Self(worker))
@@ -94,6 +99,12 @@ struct Worker {
     failed: bool,
     /// When duties were looked for last: a deadline after that is still to come.
     looked_at: Timestamp,
+    /// The journal says that this process has begun: before that, what it holds in memory, and since when, is another process's.
+    started: bool,
+    /// How many breaks of the clock the state knows of.
+    breaks: u64,
+    /// The journal could not be written: nobody could come back.
+    stopped: bool,
 }
 
 impl Worker {
@@ -125,6 +136,8 @@ impl Worker {
                     reply,
                 } => self.statements(client, statement, reply).await,
                 Message::Order { order, reply } => self.orders(order, reply).await,
+                // Whatever is due is looked for before each message.
+                Message::Look => {}
             }
         }
     }
@@ -155,7 +168,14 @@ impl Worker {
     /// Phases that may begin, begin.
     async fn do_duties(&mut self) {
         self.failed = false;
+        if !self.started {
+            return;
+        }
         loop {
+            if let Err(error) = self.note_clock().await {
+                self.cannot(error);
+                return;
+            }
             self.looked_at = clock::now();
             let due = rotation::due(&self.read(), self.looked_at);
             let command = match due {
@@ -169,15 +189,51 @@ impl Worker {
                 }
             };
             if let Err(error) = self.serve(&command, Actor::Controller, None).await {
-                let error = anyhow::Error::from(error);
-                self.health.say(
-                    Degraded::Duty,
-                    format!("what is due cannot be done, and is tried again: {error:#}"),
-                );
-                self.failed = true;
+                self.cannot(error);
                 return;
             }
         }
+    }
+
+    fn cannot(&mut self, error: KeeperError) {
+        let error = anyhow::Error::from(error);
+        self.health.say(
+            Degraded::Duty,
+            format!("what is due cannot be done, and is tried again: {error:#}"),
+        );
+        self.failed = true;
+    }
+
+    /// Writes down what the clock does: that it is doubted, that it is believed again, and that clients could not come back for a while.
+    async fn note_clock(&mut self) -> Result<(), KeeperError> {
+        let reading = clock::read();
+        let commands = [
+            match reading.doubt {
+                Some(doubt) => ClockCommand::Doubt { wall: doubt.wall },
+                None => ClockCommand::Believe {
+                    mark: clock::boot_mark(),
+                },
+            },
+            ClockCommand::Interrupt,
+        ];
+        let interrupted = self.stopped || reading.breaks != self.breaks;
+        for command in commands {
+            if command == ClockCommand::Interrupt && !interrupted {
+                continue;
+            }
+            self.serve(&Command::Clock(command), Actor::Controller, None)
+                .await?;
+        }
+        self.breaks = reading.breaks;
+        self.stopped = false;
+        Ok(())
+    }
+
+    /// Whether the state knows what the clock does. A gate opens on no other.
+    fn knows(&self, reading: &Reading) -> bool {
+        !self.stopped
+            && reading.breaks == self.breaks
+            && reading.doubt.is_some() == self.read().clock().is_doubted()
     }
 
     async fn serve(
@@ -187,7 +243,17 @@ impl Worker {
         request: Option<Request>,
     ) -> Result<Option<Outcome>, KeeperError> {
         loop {
-            let now = clock::now();
+            let reading = clock::read();
+            if matches!(command, Command::Advance { .. }) && !self.knows(&reading) {
+                return Ok(None);
+            }
+            // An operator speaks of the wall clock, and of no other.
+            let confirms = matches!(command, Command::Clock(ClockCommand::Confirm { .. }));
+            let now = if confirms {
+                clock::wall()
+            } else {
+                reading.time
+            };
             let events = {
                 let fleet = self.read();
                 if let Some(request) = &request
@@ -241,7 +307,10 @@ impl Worker {
             .await;
         let number = match appended {
             Ok(number) => number,
-            Err(AppendError::Storage(cause)) => return self.find_out(&entry, cause).await,
+            Err(AppendError::Storage(cause)) => {
+                self.stopped = true;
+                return self.find_out(&entry, cause).await;
+            }
             Err(error) => return Err(error.into()),
         };
         if let Some(phase) = phase {
@@ -289,6 +358,15 @@ impl Worker {
         self.heads.entry = number;
         if entry.events.iter().any(is_structural) {
             self.heads.structure = number;
+        }
+        for event in &entry.events {
+            match event {
+                Event::ReplicaStarted | Event::FleetFounded { .. } => self.started = true,
+                Event::Clock(ClockEvent::Believed {
+                    confirmed: true, ..
+                }) => clock::believe(entry.time),
+                _ => {}
+            }
         }
         self.publish.send_replace(self.heads);
         let fleet = self.read();

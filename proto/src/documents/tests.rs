@@ -106,6 +106,7 @@ fn only_the_policy_role_orders_and_proves() {
         exporter: [2; 32],
         time: Timestamp::from_second(5).expect("in range"),
         epoch: Epoch(4),
+        doubted: true,
     };
     let envelope = Envelope::sign(
         PayloadType::Channel,
@@ -116,7 +117,8 @@ fn only_the_policy_role_orders_and_proves() {
         open_channel_proof(&envelope, &root, &[1; 32], &[2; 32]),
         Ok(Proved {
             time: proof.time,
-            epoch: Epoch(4)
+            epoch: Epoch(4),
+            doubted: true,
         })
     );
     assert!(open_channel_proof(&envelope, &root, &[1; 32], &[3; 32]).is_err());

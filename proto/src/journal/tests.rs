@@ -5,6 +5,7 @@ mod issuance;
 
 use convoy_fleet::{
     client::Suspicion,
+    clock::{BootMark, ClockEvent},
     event::{Certificate, Connected, Imported, Joined, Publication, Purpose},
     rotation::{Phase, RotationOptions, Strategy},
 };
@@ -94,10 +95,24 @@ fn following(event: &Event) -> Option<Event> {
             Event::FleetFounded { root, .. } => Event::RootRenewed { root },
             _ => return None,
         },
-        Event::RootRenewed { .. } => return None,
+        Event::RootRenewed { .. } => Event::Clock(ClockEvent::Marked(boot())),
+        Event::Clock(ClockEvent::Marked(_)) => Event::Clock(ClockEvent::Doubted { wall: at(-9) }),
+        Event::Clock(ClockEvent::Doubted { .. }) => Event::Clock(ClockEvent::Believed {
+            confirmed: true,
+            mark: Some(boot()),
+        }),
+        Event::Clock(ClockEvent::Believed { .. }) => Event::Clock(ClockEvent::Interrupted),
+        Event::Clock(ClockEvent::Interrupted) => return None,
         // Their samples are in a file of their own.
         Event::Enrolment(_) | Event::Issuance(_) | Event::Recovery(_) => return None,
     })
+}
+
+fn boot() -> BootMark {
+    BootMark {
+        boot: "a boot".to_owned(),
+        age: SignedDuration::new(5, 7),
+    }
 }
 
 fn samples() -> Vec<Event> {

@@ -15,6 +15,7 @@ use roaring::RoaringBitmap;
 use super::{Done, Fleet, Founded, Outcome, REQUEST_MEMORY, Token};
 use crate::{
     client::{Client, ClientNumber, ClientState, Instances},
+    clock::ClockEvent,
     event::{Actor, Entry, Event},
     issuance::IssuanceEvent,
     rotation::{Phase, Rotation, Waiver},
@@ -29,7 +30,7 @@ impl Fleet {
             self.apply(event, entry);
         }
         self.note_missing(entry.time);
-        self.last_time = Some(entry.time);
+        self.clock.fold(entry);
         if let Some(request) = &entry.request {
             while let Some((time, id)) = self.request_order.front() {
                 if entry.time.duration_since(*time) < REQUEST_MEMORY {
@@ -77,6 +78,13 @@ impl Fleet {
                     rotation.swapped = false;
                 }
             }
+            Event::Clock(ClockEvent::Interrupted) => {
+                if let Some(rotation) = self.running_mut() {
+                    rotation.swapped_since = entry.time;
+                }
+            }
+            // Kept in the clock's own part.
+            Event::Clock(_) => {}
             Event::ServerNamesSet { names } => self.server_names.clone_from(names),
             // A group exists from the publication of its trust on: there is none without.
             Event::GroupCreated { .. } | Event::AlreadySo => {}
@@ -288,6 +296,7 @@ pub fn outcome(event: &Event) -> Option<Outcome> {
             Some(Outcome::Challenge(challenge.id))
         }
         Event::Enrolment(_)
+        | Event::Clock(_)
         | Event::Issuance(_)
         | Event::Recovery(_)
         | Event::FleetFounded { .. }

@@ -238,7 +238,7 @@ fn counts_are_in_order(fleet: &Fleet) {
         assert!(pair[0].is_subset(pair[1]), "{:?} of {:?}", pair[0], pair[1]);
     }
     let missing: RoaringBitmap =
-        crate::gate::missing(fleet, rotation, fleet.last_time().expect("an entry"));
+        crate::gate::missing(fleet, rotation, fleet.clock().newest().expect("an entry"));
     assert!(
         rotation.phase == Phase::Swapping || missing.len() <= rotation.waited_for,
         "{} are missing, and waited_for is {}",

@@ -97,6 +97,9 @@ fn a_controller_that_was_down_in_the_swap_waits_the_whole_window_again() {
 fn a_restart_takes_new_server_names() {
     let mut world = World::new();
     let server_names = vec!["other.example".to_owned()];
-    world.does(Command::StartReplica { server_names });
+    world.does(Command::StartReplica {
+        server_names,
+        mark: None,
+    });
     assert_eq!(world.fleet.server_names(), ["other.example"]);
 }

@@ -173,7 +173,7 @@ impl Worker {
             match take(next) {
                 Ok(one) => taken.push(one),
                 Err(other) => {
-                    let alone = matches!(other, Message::Command { .. });
+                    let alone = matches!(other, Message::Command { .. } | Message::Look);
                     closed = alone || self.waiting.len() >= BATCH;
                     self.waiting.push_back(other);
                 }
