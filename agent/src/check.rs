@@ -1,7 +1,7 @@
 //! Handshakes that show what this client accepts: probe and decoy for the controller, and the production certificate for people. No session
 //! is held here, and nothing is stored.
 
-use std::net::SocketAddr;
+use std::{fmt, net::SocketAddr};
 
 use convoy_proto::{
     agent::{read_check_token, read_held},
@@ -15,14 +15,16 @@ use convoy_shared::{
     trust::{Accepted, ModeInForce},
 };
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use crate::{
     address::Address,
     clock::{Clock, wall},
     disk::StateDir,
-    greet::{GreetError, greet},
+    greet::{ANSWER_TIMEOUT, GreetError, greet},
     key::{IdentityKey, KeyError},
     link::{self, Link, LinkError, road, told, told_all},
+    refusal::Refusal,
     state::{State, StateError},
     tls::{Resume, Tls, TlsError, labelled, unlabelled},
     verifier::Policy,
@@ -209,6 +211,34 @@ pub struct Sound {
     pub anchor: AnchorNumber,
     /// The controller's time, signed.
     pub time: Timestamp,
+    /// What the controller says of this client.
+    pub standing: Standing,
+}
+
+/// What the controller says of a client that it wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// In the roster.
+    Wanted,
+    /// In the roster, with an identity certificate that has expired.
+    Expired,
+    /// In the roster, and two live copies of it were seen.
+    Duplicated,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wanted => "it wants this client",
+            Self::Expired => {
+                "it wants this client, whose identity certificate has expired: start the agent, which renews it"
+            }
+            Self::Duplicated => {
+                "it has seen two copies of this client, and counts neither: stop one, then have an operator say `convoy clients resolve`"
+            }
+        })
+    }
 }
 
 /// A failed check of the production certificate.
@@ -230,10 +260,10 @@ impl From<CheckError> for Unsound {
 }
 
 /// Connects to the production certificate with the anchors on disk, verification on whatever the mode, and has the controller prove
-/// itself. Tries each address, until one leads to it.
+/// itself, and say whether it wants this client. Tries each address, until one leads to it.
 ///
 /// # Errors
-/// If no address answers with a certificate that an anchor vouches for, or the proof does not hold.
+/// If no address answers with a certificate that an anchor vouches for, the proof does not hold, or the controller does not want this client.
 pub async fn production(dir: &StateDir) -> Result<Sound, Unsound> {
     let state = State::load(dir).map_err(CheckError::from)?;
     let key = IdentityKey::load(dir).map_err(CheckError::from)?;
@@ -271,22 +301,43 @@ pub async fn production(dir: &StateDir) -> Result<Sound, Unsound> {
 }
 
 async fn judge(mut link: Link, tls: &Tls, state: &State) -> Result<Sound, Unsound> {
-    let greeted = greet(&mut link, state.root.envelope.digest()).await;
+    let checked = prove_and_ask(&mut link, tls, state).await;
     link.close().await;
-    let seen = tls.verifier().seen();
-    let fingerprint = seen.map(|seen| seen.fingerprint);
-    match (greeted, seen.map(|seen| (seen.fingerprint, seen.verdict))) {
-        (Ok(greeted), Some((fingerprint, Ok(Accepted::By(anchor))))) => Ok(Sound {
-            fingerprint,
-            anchor,
-            time: greeted.time,
-        }),
-        (Ok(_), _) => Err(CheckError::Unverified.into()),
-        (Err(error), _) => Err(Unsound {
-            fingerprint,
-            error: error.into(),
-        }),
-    }
+    checked.map_err(|error| Unsound {
+        fingerprint: tls.verifier().seen().map(|seen| seen.fingerprint),
+        error,
+    })
+}
+
+async fn prove_and_ask(link: &mut Link, tls: &Tls, state: &State) -> Result<Sound, CheckError> {
+    let greeted = greet(link, state.root.envelope.digest()).await?;
+    let seen = tls.verifier().seen().ok_or(CheckError::Unverified)?;
+    let Ok(Accepted::By(anchor)) = seen.verdict else {
+        return Err(CheckError::Unverified);
+    };
+    Ok(Sound {
+        fingerprint: seen.fingerprint,
+        anchor,
+        time: greeted.time,
+        standing: standing(link).await?,
+    })
+}
+
+/// Whether the controller wants this client.
+async fn standing(link: &mut Link) -> Result<Standing, CheckError> {
+    let asked = link.client.confirm_identity(v1::ConfirmIdentityRequest {});
+    let answer = timeout(ANSWER_TIMEOUT, asked)
+        .await
+        .map_err(|_| CheckError::Silent)?
+        .map_err(|status| CheckError::NotWanted(status.into()))?
+        .into_inner();
+    Ok(if answer.duplicated {
+        Standing::Duplicated
+    } else if answer.expired {
+        Standing::Expired
+    } else {
+        Standing::Wanted
+    })
 }
 
 /// Why a check failed, or means nothing.
@@ -315,6 +366,12 @@ pub enum CheckError {
     /// The controller has not proved itself.
     #[error(transparent)]
     Greet(#[from] GreetError),
+    /// The controller does not want this client.
+    #[error("the controller has proved itself, and does not want this client")]
+    NotWanted(#[source] Refusal),
+    /// It does not say.
+    #[error("the controller has proved itself, and did not say within {} s whether it wants this client", ANSWER_TIMEOUT.as_secs())]
+    Silent,
     /// The verifier was not asked.
     #[error("the server's certificate was not verified")]
     Unverified,

@@ -58,7 +58,8 @@ enum Command {
         #[arg(short, long, default_value = "text")]
         output: Output,
     },
-    /// Connect to the controller's production certificate with verification on, whatever the mode. Exit code 1 if it does not hold
+    /// Connect to the controller's production certificate with verification on, whatever the mode, and ask whether it wants this client. Exit code 1 if
+    /// the certificate does not hold, or the controller does not want it
     Check {
         #[command(flatten)]
         state: StateFolder,
@@ -189,6 +190,8 @@ struct CheckAnswer {
     reason: Option<String>,
     certificate_fingerprint: Option<String>,
     anchor: Option<u64>,
+    /// What the controller says of this client; absent if it was not asked, or does not want it.
+    client: Option<check::Standing>,
 }
 
 fn report(
@@ -201,19 +204,21 @@ fn report(
             reason: None,
             certificate_fingerprint: Some(sound.fingerprint.to_string()),
             anchor: Some(sound.anchor.0),
+            client: Some(sound.standing),
         },
         Err(unsound) => CheckAnswer {
             ok: false,
             reason: Some(told(&unsound.error)),
             certificate_fingerprint: unsound.fingerprint.map(|digest| digest.to_string()),
             anchor: None,
+            client: None,
         },
     };
     match (output, checked) {
         (Output::Json, _) => print_json(&answer)?,
         (Output::Text, Ok(sound)) => print(&format!(
-            "ok: anchor {} vouches for the production certificate {}, and the controller has proved itself\n",
-            sound.anchor, sound.fingerprint
+            "ok: anchor {} vouches for the production certificate {}, and the controller has proved itself; {}\n",
+            sound.anchor, sound.fingerprint, sound.standing
         ))?,
         (Output::Text, Err(unsound)) => return Err(unsound.error.into()),
     }

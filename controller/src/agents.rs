@@ -12,7 +12,7 @@ use std::{
 };
 
 use convoy_fleet::{
-    client::ClientNumber,
+    client::{ClientNumber, ClientState},
     decide::Command,
     event::Actor,
     refusal::Refusal,
@@ -21,9 +21,10 @@ use convoy_fleet::{
 use convoy_proto::{
     documents::read_32,
     v1::{
-        GreetRequest, GreetResponse, JoinRequest, JoinResponse, ObtainScepChallengeRequest,
-        ObtainScepChallengeResponse, RenewIdentityRequest, RenewIdentityResponse, SessionRequest,
-        SessionResponse, agent_service_server,
+        ConfirmIdentityRequest, ConfirmIdentityResponse, GreetRequest, GreetResponse, JoinRequest,
+        JoinResponse, ObtainScepChallengeRequest, ObtainScepChallengeResponse,
+        RenewIdentityRequest, RenewIdentityResponse, SessionRequest, SessionResponse,
+        agent_service_server,
     },
 };
 use convoy_shared::{
@@ -132,12 +133,21 @@ impl agent_service_server::AgentService for AgentsService {
         request: Request<ObtainScepChallengeRequest>,
     ) -> Result<Response<ObtainScepChallengeResponse>, Status> {
         let peer = peer(&request)?;
-        let identity = identity(&peer)?;
-        self.0
-            .scep
+        let identity = self.0.admit(&peer)?;
+        let scep = &self.0.scep;
+        let answer = scep
             .obtain_challenge(&peer, identity, request.into_inner())
-            .await
-            .map(Response::new)
+            .await?;
+        // NDES may have taken its time.
+        self.0.admit(&peer)?;
+        Ok(Response::new(answer))
+    }
+
+    async fn confirm_identity(
+        &self,
+        request: Request<ConfirmIdentityRequest>,
+    ) -> Result<Response<ConfirmIdentityResponse>, Status> {
+        self.0.confirm(&*peer(&request)?).map(Response::new)
     }
 
     type SessionStream = ReceiverStream<Result<SessionResponse, Status>>;
@@ -154,7 +164,7 @@ impl agent_service_server::AgentService for AgentsService {
             tokio::spawn(unknown::run(agents, peer, unknown, inbound, outbound));
             return Ok(Response::new(ReceiverStream::new(stream)));
         }
-        let identity = identity(&peer)?;
+        let identity = self.0.admit(&peer)?;
         tokio::spawn(session::run(
             agents,
             peer,
@@ -167,6 +177,32 @@ impl agent_service_server::AgentService for AgentsService {
 }
 
 impl Agents {
+    /// Who the peer is, if it may act as a client now. The one door of every call that is not open to strangers.
+    fn admit(&self, peer: &Peer) -> Result<Identity, Status> {
+        let identity = peer.identity.ok_or_else(|| {
+            status::unauthenticated(
+                "CLIENT_CERTIFICATE_REQUIRED",
+                "this needs the certificate of a client of this fleet; join first with `convoy-agent join`",
+            )
+        })?;
+        identity
+            .admitted(&self.keeper.read())
+            .map_err(|refusal| status::refused(&refusal))?;
+        Ok(identity)
+    }
+
+    fn confirm(&self, peer: &Peer) -> Result<ConfirmIdentityResponse, Status> {
+        let identity = self.admit(peer)?;
+        let fleet = self.keeper.read();
+        let record = identity
+            .admitted(&fleet)
+            .map_err(|refusal| status::refused(&refusal))?;
+        Ok(ConfirmIdentityResponse {
+            expired: identity.expired,
+            duplicated: record.state == ClientState::Duplicated,
+        })
+    }
+
     async fn join(&self, peer: &Peer, request: JoinRequest) -> Result<JoinResponse, Status> {
         let token_id = TokenId::from_bytes(&request.token_id)
             .map_err(|bad| status::invalid("token_id", &bad))?;
@@ -233,7 +269,7 @@ impl Agents {
         peer: &Peer,
         request: RenewIdentityRequest,
     ) -> Result<RenewIdentityResponse, Status> {
-        let identity = identity(peer)?;
+        let identity = self.admit(peer)?;
         if peer.bridged {
             return Err(status::failed(
                 "BRIDGED",
@@ -336,20 +372,6 @@ fn peer<T>(request: &Request<T>) -> Result<Arc<Peer>, Status> {
         .get::<Arc<Peer>>()
         .cloned()
         .ok_or_else(|| status::internal("no peer on this connection"))
-}
-
-/// Who the peer is, if it may act as a client.
-fn identity(peer: &Peer) -> Result<Identity, Status> {
-    let identity = peer.identity.ok_or_else(|| {
-        status::unauthenticated(
-            "CLIENT_CERTIFICATE_REQUIRED",
-            "this needs the certificate of a client of this fleet; join first with `convoy-agent join`",
-        )
-    })?;
-    if identity.decommissioned {
-        return Err(status::refused(&Refusal::ClientDecommissioned));
-    }
-    Ok(identity)
 }
 
 fn record_and_trust(

@@ -28,7 +28,7 @@ use rustls::{AlertDescription, HandshakeKind, server::Acceptor};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
@@ -41,7 +41,7 @@ use crate::{
     checks::{Checks, DecoySight},
     clock,
     keeper::Keeper,
-    peer::{LocalPeer, Peer, identify, unknown},
+    peer::{Identity, LocalPeer, Peer, identify, unknown},
     recovery::Hints,
     tls::{HANDSHAKE, TlsConfigs},
 };
@@ -71,6 +71,8 @@ pub struct Listener {
     pub hints: Arc<Hints>,
     agents: Limits,
     operators: Limits,
+    /// How many clients are out of the roster: changes when one is removed.
+    removed: watch::Sender<u64>,
 }
 
 /// Who connects to a port.
@@ -98,6 +100,7 @@ impl Listener {
             hints,
             agents: Limits::default(),
             operators: Limits::default(),
+            removed: watch::Sender::new(0),
         }
     }
 
@@ -110,6 +113,9 @@ impl Listener {
 
     /// Accepts for ever.
     pub async fn accept(self: Arc<Self>, socket: TcpListener, port: Port, routes: axum::Router) {
+        if port == Port::Agents {
+            tokio::spawn(Arc::clone(&self).note_removed());
+        }
         loop {
             // At the limit, new connections wait in the kernel's queue.
             let Ok(permit) = Arc::clone(&self.limits(port).pending).acquire_owned().await else {
@@ -162,13 +168,13 @@ impl Listener {
                 return;
             }
         };
-        let known = port == Port::Agents
-            && peer
-                .identity
-                .is_some_and(|identity| !identity.decommissioned);
-        if known {
+        let known = peer
+            .identity
+            .filter(|identity| port == Port::Agents && self.admits(*identity));
+        if let Some(identity) = known {
             // Sessions are told to reconnect by their own stream.
-            return http(routes.layer(axum::Extension(Arc::new(peer))), stream).await;
+            let routes = routes.layer(axum::Extension(Arc::new(peer)));
+            return serve_until(routes, stream, self.removed(identity)).await;
         }
         let limits = self.limits(port);
         let (Ok(_permit), Some(_place)) = (
@@ -329,7 +335,42 @@ impl Listener {
         let (_, connection) = stream.get_ref();
         let certificate = connection.peer_certificates()?.first()?;
         let identity = identify(&self.keeper.read(), certificate, clock::now())?;
-        (!identity.decommissioned && !identity.expired).then_some(identity.client)
+        (self.admits(identity) && !identity.expired).then_some(identity.client)
+    }
+
+    fn admits(&self, identity: Identity) -> bool {
+        identity.admitted(&self.keeper.read()).is_ok()
+    }
+
+    /// Returns when the client may not act as one any more.
+    async fn removed(&self, identity: Identity) {
+        let mut removed = self.removed.subscribe();
+        while self.admits(identity) {
+            if removed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Tells the clients' connections that somebody was removed: they do not all look at every entry.
+    async fn note_removed(self: Arc<Self>) {
+        let mut heads = self.keeper.heads();
+        let mut seen = None;
+        loop {
+            let structure = heads.borrow_and_update().structure;
+            if seen != Some(structure) {
+                seen = Some(structure);
+                let clients = self.keeper.read().next_client();
+                let left = self.keeper.read().roster().len();
+                self.removed.send_if_modified(|removed| {
+                    let now = u64::from(clients).saturating_sub(left);
+                    std::mem::replace(removed, now) != now
+                });
+            }
+            if heads.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     async fn serve_operator(&self, stream: TlsStream<TcpStream>, peer: Peer, routes: axum::Router) {
@@ -339,30 +380,19 @@ impl Listener {
             speaks.store(true, Ordering::Relaxed);
             request
         }));
-        let builder = http_builder();
-        let connection =
-            builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-        tokio::pin!(connection);
         let silent = async {
             sleep(STRANGER).await;
             if spoke.load(Ordering::Relaxed) {
                 sleep(OPERATOR).await;
             }
         };
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "an operator's connection ended");
-                }
-                return;
+        let until = async {
+            tokio::select! {
+                () = self.swapped(peer.served) => {}
+                () = silent => {}
             }
-            () = self.swapped(peer.served) => {}
-            () = silent => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        if timeout(GENTLY, connection).await.is_err() {
-            tracing::debug!("an operator's connection was cut");
-        }
+        };
+        serve_until(routes, stream, until).await;
     }
 
     /// Returns when another certificate than this is served, a moment later.
@@ -424,13 +454,32 @@ impl Listener {
 }
 
 async fn http(routes: axum::Router, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    serve_until(routes, stream, std::future::pending()).await;
+}
+
+/// Serves a connection until this comes, and then ends it gently.
+async fn serve_until(
+    routes: axum::Router,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    until: impl Future<Output = ()>,
+) {
     let service =
         TowerToHyperService::new(routes.into_service::<hyper::body::Incoming>().boxed_clone());
-    if let Err(error) = http_builder()
-        .serve_connection(TokioIo::new(stream), service)
-        .await
-    {
-        tracing::debug!(%error, "a connection ended");
+    let builder = http_builder();
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended");
+            }
+            return;
+        }
+        () = until => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    if timeout(GENTLY, connection).await.is_err() {
+        tracing::debug!("a connection was cut");
     }
 }
 

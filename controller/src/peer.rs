@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use convoy_fleet::{
-    client::{ClientNumber, ClientState},
+    client::{Client, ClientNumber, ClientState},
     event::Actor,
+    refusal::Refusal,
     state::Fleet,
 };
 use convoy_shared::{
@@ -43,10 +44,27 @@ pub struct Identity {
     pub client: ClientNumber,
     /// Its id, for people.
     pub id: ClientId,
+    /// SHA-256 of its key's SubjectPublicKeyInfo.
+    pub key: Digest,
     /// Its certificate has expired: it may renew, fetch trust and ack, and no more.
     pub expired: bool,
-    /// It was removed from the roster for good.
-    pub decommissioned: bool,
+}
+
+impl Identity {
+    /// Its record, if it may act as a client now: the connection may be older than what has become of the client.
+    ///
+    /// # Errors
+    /// If it was removed from the roster, or has another key.
+    pub fn admitted(self, fleet: &Fleet) -> Result<&Client, Refusal> {
+        let record = fleet
+            .client(self.client)
+            .filter(|record| record.key == self.key)
+            .ok_or(Refusal::NoSuchClient)?;
+        match record.state {
+            ClientState::Active | ClientState::Duplicated => Ok(record),
+            ClientState::Decommissioned => Err(Refusal::ClientDecommissioned),
+        }
+    }
 }
 
 /// A client that the journal does not know, by its certificate.
@@ -86,12 +104,12 @@ pub fn identify(
     let id = client_of(certificate, founded.fleet).ok()?;
     let key = spki_digest(certificate).ok()?;
     let client = fleet.client_by_id(id)?;
-    let record = fleet.client(client).filter(|record| record.key == key)?;
+    fleet.client(client).filter(|record| record.key == key)?;
     Some(Identity {
         client,
         id,
+        key,
         expired: not_after(certificate).is_ok_and(|end| now.as_second() > end),
-        decommissioned: record.state == ClientState::Decommissioned,
     })
 }
 

@@ -252,6 +252,13 @@ impl agent_service_server::AgentService for Channel {
         Err(Status::unimplemented("no"))
     }
 
+    async fn confirm_identity(
+        &self,
+        _request: Request<v1::ConfirmIdentityRequest>,
+    ) -> Result<Response<v1::ConfirmIdentityResponse>, Status> {
+        Err(Status::unimplemented("no"))
+    }
+
     async fn obtain_scep_challenge(
         &self,
         _request: Request<v1::ObtainScepChallengeRequest>,

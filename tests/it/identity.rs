@@ -199,6 +199,8 @@ fn an_agent_says_what_it_is_and_checks_what_is_served() {
         "trust_digest",
         "mode",
         "mode_in_force",
+        "off_until",
+        "clock_ahead_seconds",
         "anchors",
         "identity_expires_at",
         "trust_expires_at",

@@ -12,6 +12,7 @@ mod clocks;
 mod copies;
 mod crashes;
 mod curious;
+mod decommissioned;
 mod errors;
 mod fleet;
 mod forged;

@@ -9,7 +9,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::Full;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::watch};
 
 use crate::scep_peer::serve;
 
@@ -26,7 +26,7 @@ pub(crate) struct Ndes {
 
 /// The page.
 #[derive(Clone)]
-pub(crate) struct Page(Arc<Mutex<Cache>>);
+pub(crate) struct Page(Arc<Mutex<Cache>>, watch::Sender<bool>);
 
 #[derive(Default)]
 struct Cache {
@@ -39,14 +39,21 @@ struct Cache {
 impl Ndes {
     /// With a cache of this size.
     pub(crate) fn start(size: usize) -> Self {
-        let page = Page(Arc::new(Mutex::new(Cache {
+        let cache = Cache {
             size,
             ..Cache::default()
-        })));
+        };
+        let page = Page(Arc::new(Mutex::new(cache)), watch::Sender::new(false));
         let serving = page.clone();
         let (address, runtime) = serve(move |request| {
             let answer = serving.answer(&request);
-            async move { answer }
+            let mut held = serving.1.subscribe();
+            async move {
+                if held.wait_for(|held| !held).await.is_err() {
+                    return Err(io::Error::other("the page is gone"));
+                }
+                answer
+            }
         });
         Self {
             url: format!("http://{address}{PATH}"),
@@ -85,6 +92,11 @@ impl Page {
             .outstanding
             .retain(|known| !known.starts_with("OTHER"));
         cache.refused = 0;
+    }
+
+    /// Holds its answers back, or gives them.
+    pub(crate) fn hold(&self, held: bool) {
+        self.1.send_replace(held);
     }
 
     /// How many challenges it has shown.

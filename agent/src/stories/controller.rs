@@ -326,6 +326,14 @@ impl AgentService for Service {
         Ok(Response::new(v1::RenewIdentityResponse { certificates }))
     }
 
+    async fn confirm_identity(
+        &self,
+        _request: Request<v1::ConfirmIdentityRequest>,
+    ) -> Result<Response<v1::ConfirmIdentityResponse>, Status> {
+        assert!(self.identified, "a stranger asks whether it is wanted");
+        Ok(Response::new(v1::ConfirmIdentityResponse::default()))
+    }
+
     async fn obtain_scep_challenge(
         &self,
         request: Request<v1::ObtainScepChallengeRequest>,

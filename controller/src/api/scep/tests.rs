@@ -151,8 +151,8 @@ impl Bench {
         let identity = Identity {
             client: self.client,
             id: self.id,
+            key: Digest::of(b"key"),
             expired: false,
-            decommissioned: false,
         };
         let peer = Peer {
             address: std::net::Ipv4Addr::LOCALHOST.into(),
