@@ -200,6 +200,7 @@ fn an_agent_says_what_it_is_and_checks_what_is_served() {
         "mode",
         "mode_in_force",
         "off_until",
+        "trust_epoch",
         "clock_ahead_seconds",
         "anchors",
         "identity_expires_at",
