@@ -26,7 +26,7 @@ use crate::{
     link::{self, Link, LinkError, road, told, told_all},
     refusal::Refusal,
     state::{State, StateError},
-    tls::{Resume, Tls, TlsError, labelled, unlabelled},
+    tls::{Resume, Tls, TlsError, labelled, session_label, unlabelled},
     verifier::Policy,
 };
 
@@ -273,31 +273,82 @@ pub async fn production(dir: &StateDir) -> Result<Sound, Unsound> {
     let mut failures = Vec::new();
     let mut unproved = None;
     for address in &state.addresses {
-        let mut road = match road(address, None).await {
-            Ok(road) => road,
-            Err(error) => {
-                failures.push((address.clone(), error));
-                continue;
-            }
-        };
-        let mut told = None;
-        while let Some(step) = road.next().await {
-            match Link::open_on(address, step, &tls, &unlabelled()).await {
-                Ok(link) => match judge(link, &tls, &state).await {
-                    Ok(sound) => return Ok(sound),
-                    // Who answers first need not be the controller.
-                    Err(unsound) => unproved = unproved.or(Some(unsound)),
-                },
-                Err(error) => told = Some(error.or_more_telling(told)),
-            }
+        match production_at(address, &tls, &state).await {
+            Ok(sound) => return Ok(sound),
+            Err(NotThere::NoLink(error)) => failures.push((address.clone(), error)),
+            // Who answers first need not be the controller.
+            Err(NotThere::Unsound(unsound)) => unproved = unproved.or(Some(unsound)),
         }
-        let error = told.unwrap_or_else(|| LinkError::NoAnswer(road.failed()));
-        failures.push((address.clone(), error));
     }
     Err(unproved.unwrap_or_else(|| Unsound {
         fingerprint: tls.verifier().seen().map(|seen| seen.fingerprint),
         error: CheckError::NoLink(failures),
     }))
+}
+
+enum NotThere {
+    NoLink(LinkError),
+    Unsound(Unsound),
+}
+
+/// Tries each IP address of the name.
+async fn production_at(address: &Address, tls: &Tls, state: &State) -> Result<Sound, NotThere> {
+    let mut road = road(address, None).await.map_err(NotThere::NoLink)?;
+    let (mut told, mut unproved) = (None, None);
+    while let Some(step) = road.next().await {
+        match Link::open_on(address, step, tls, &unlabelled()).await {
+            Ok(link) => match judge(link, tls, state).await {
+                Ok(sound) => return Ok(sound),
+                Err(unsound) => unproved = unproved.or(Some(unsound)),
+            },
+            Err(error) => told = Some(error.or_more_telling(told)),
+        }
+    }
+    Err(match unproved {
+        Some(unsound) => NotThere::Unsound(unsound),
+        None => NotThere::NoLink(told.unwrap_or_else(|| LinkError::NoAnswer(road.failed()))),
+    })
+}
+
+/// Tries whether an address leads to the controller, with the trust on disk and in the mode in force, and says what became of it.
+pub async fn try_address(dir: &StateDir, order: v1::TryAddress, clock: &Clock) -> v1::AddressTried {
+    let tried = async {
+        let address: Address = order.address.parse().map_err(|error| told(&error))?;
+        let state = State::load(dir).map_err(|error| told(&error))?;
+        let key = IdentityKey::load(dir).map_err(|error| told(&error))?;
+        let policy = Policy::Trust(state.snapshot(clock));
+        let tls = Tls::client(policy, &state.identity, &key, Resume::Never)
+            .map_err(|error| told(&error))?;
+        let mut road = road(&address, None).await.map_err(|error| told(&error))?;
+        let mut failure = None;
+        while let Some(step) = road.next().await {
+            let label = labelled(&session_label(&state, state.mode(clock)));
+            let mut link = match Link::open_on(&address, step, &tls, &label).await {
+                Ok(link) => link,
+                Err(error) => {
+                    failure = Some(told(&error));
+                    continue;
+                }
+            };
+            let greeted = greet(&mut link, state.root.envelope.digest()).await;
+            link.close().await;
+            match greeted {
+                Ok(_) => return Ok(()),
+                Err(error) => failure = Some(told(&error)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| told(&LinkError::NoAnswer(road.failed()))))
+    };
+    let failure: Result<(), String> = tried.await;
+    v1::AddressTried {
+        failure: failure
+            .err()
+            .unwrap_or_default()
+            .chars()
+            .take(500)
+            .collect(),
+        address: order.address,
+    }
 }
 
 async fn judge(mut link: Link, tls: &Tls, state: &State) -> Result<Sound, Unsound> {

@@ -2,6 +2,7 @@
 
 use convoy_proto::{agent::PROTOCOL_VERSION, v1};
 use convoy_shared::{
+    address::Address,
     id::{Digest, FleetId, InstanceId, RootVersion},
     proof::Nonce,
     trust::ModeInForce,
@@ -44,9 +45,15 @@ pub fn nonce() -> Nonce {
     rand::random()
 }
 
-/// The hello of a client in this state, with the mode in force. What it says of SCEP is added by the SCEP engine.
+/// The hello of a client in this state, with the mode in force, to the address that it dialled. What it says of SCEP is added by the SCEP engine.
 #[must_use]
-pub fn hello(state: &State, mode: ModeInForce, nonce: &Nonce, host: &Host) -> v1::Hello {
+pub fn hello(
+    state: &State,
+    mode: ModeInForce,
+    nonce: &Nonce,
+    host: &Host,
+    address: &Address,
+) -> v1::Hello {
     v1::Hello {
         protocol_version: PROTOCOL_VERSION,
         nonce: nonce.to_vec().into(),
@@ -62,6 +69,7 @@ pub fn hello(state: &State, mode: ModeInForce, nonce: &Nonce, host: &Host) -> v1
         scep_supports: Vec::new(),
         wall_clock_seconds: wall().as_second(),
         epoch: state.trust.document.epoch.0,
+        address: address.to_string(),
     }
 }
 

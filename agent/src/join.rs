@@ -138,7 +138,7 @@ async fn enter(
         client_id,
         group,
         name: name.to_owned(),
-        addresses,
+        addresses: document.addresses.to_try(&addresses),
         earlier_roots: greeted.earlier_roots,
         root: greeted.root,
         trust: SignedTrust { envelope, document },

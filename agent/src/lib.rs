@@ -14,7 +14,6 @@
 //! The integration tests build misbehaving agents from the public pieces: [`link::Link`], [`tls::Tls`], [`verifier::Policy`],
 //! [`state::State`], [`hello::hello`], [`check::handshake`].
 
-pub mod address;
 pub mod backoff;
 pub mod check;
 mod cli;
@@ -44,6 +43,7 @@ mod samples;
 mod stories;
 
 pub use cli::main;
+pub use convoy_shared::address;
 
 /// This agent's version, as it says in each hello.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -103,6 +103,7 @@ pub async fn run_with(
         tls: SessionTls::default(),
         scep,
         works: HashMap::new(),
+        failed: HashMap::new(),
     };
     let ended = live(&mut agent, &mut shutdown).await;
     drop(socket);

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use convoy_proto::documents::{SignedRoot, encode_root, encode_trust};
 use convoy_shared::{
+    address::Addresses,
     certificate::{client_uri, spki_digest},
     envelope::{Envelope, PayloadType, Role, SigningKey},
     id::{AnchorNumber, ClientId, Epoch, FleetId, GroupName, Incarnation, Revision, RootVersion},
@@ -186,6 +187,8 @@ impl Fleet {
             mode,
             anchors: Anchors::new(anchors).expect("anchors"),
             server_names: vec!["localhost".to_owned()],
+            addresses: Addresses::of(vec!["localhost:7443".parse().expect("an address")])
+                .expect("addresses"),
             issued_at: self.start,
             expires_at: self.start + SignedDuration::from_hours(1_000),
         };

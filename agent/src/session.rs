@@ -9,6 +9,8 @@ use convoy_proto::documents::{BadDocument, SignedRoot};
 use convoy_shared::{id::Epoch, proof::Proved};
 use jiff::SignedDuration;
 
+use tokio::time::Instant;
+
 use crate::{
     address::Address,
     clock::Clock,
@@ -39,9 +41,32 @@ pub(crate) struct Agent {
     pub(crate) scep: Scep,
     /// Which IP address of each of the controller's addresses led to it last.
     pub(crate) works: HashMap<Address, SocketAddr>,
+    /// Addresses that led nowhere, and when that was.
+    pub(crate) failed: HashMap<Address, Instant>,
 }
 
+/// An address that has led nowhere is tried after the others for so long.
+const SET_BACK: Duration = Duration::from_secs(300);
+
 impl Agent {
+    /// The controller's addresses, in the order in which they are to be tried. Those that led nowhere a moment ago come after the others, so that
+    /// a dead one does not cost its time again and again; but those where the controller is not yet come last of all.
+    fn to_try(&self) -> Vec<Address> {
+        let set_back = |address: &Address| {
+            self.failed
+                .get(address)
+                .is_some_and(|at| at.elapsed() < SET_BACK)
+        };
+        let listed = self.state.trust.document.addresses.as_slice().iter();
+        let ahead: Vec<_> = listed
+            .filter(|listed| listed.ahead)
+            .map(|listed| &listed.address)
+            .collect();
+        let mut addresses = self.state.addresses.clone();
+        addresses.sort_by_key(|address| (ahead.contains(&address), set_back(address)));
+        addresses
+    }
+
     /// Saves, then believes.
     pub(crate) fn store(&mut self, next: State) -> Result<(), DiskError> {
         let next = State {
@@ -51,16 +76,18 @@ impl Agent {
         self.write(next)
     }
 
-    /// After a proof: the believed time moves to that of the proof, and with it what is stored.
+    /// After a proof over an address: the believed time moves to that of the proof, and with it what is stored.
     pub(crate) fn prove(
         &mut self,
         newer: Vec<SignedRoot>,
         proved: Proved,
+        address: &Address,
     ) -> Result<(), DiskError> {
         let new_root = !newer.is_empty();
         let mark = self.clock.after(proved.time, new_root);
         let mut next = self.state.clone();
         next.prove(newer, mark.clone(), !proved.doubted);
+        next.held_over(address);
         let written = self.write(next);
         // A new root that is not stored resets nothing.
         if written.is_ok() || !new_root {

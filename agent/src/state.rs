@@ -37,7 +37,8 @@ pub struct State {
     pub group: GroupName,
     /// What people call the host.
     pub name: String,
-    /// The controller's addresses, best first. At least one.
+    /// The controller's addresses in the order in which they are tried, at least one: those of the trust document, and those that were known before
+    /// it, until a session over one of its own has held.
     pub addresses: Vec<Address>,
     /// The roots before the one in force, oldest first. The first one is that of the join token, or its successor.
     pub earlier_roots: Vec<SignedRoot>,
@@ -165,6 +166,20 @@ impl State {
         for next in newer {
             self.earlier_roots
                 .push(std::mem::replace(&mut self.root, next));
+        }
+    }
+
+    /// Obeys another trust document. The addresses that were known are kept beside its own.
+    pub fn take(&mut self, trust: SignedTrust) {
+        self.addresses = trust.document.addresses.to_try(&self.addresses);
+        self.trust = trust;
+    }
+
+    /// A session over this address holds. If the trust document lists it, those that it does not list are needed no more.
+    pub fn held_over(&mut self, address: &Address) {
+        let listed = &self.trust.document.addresses;
+        if listed.contains(address) {
+            self.addresses = listed.to_try(&[]);
         }
     }
 

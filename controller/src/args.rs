@@ -20,9 +20,9 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/convoy")]
     pub data_dir: PathBuf,
 
-    /// Where agents connect.
+    /// Where agents connect. May be repeated: an address to which the controller moves is listened on before clients are told of it.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:7443")]
-    pub agents_addr: SocketAddr,
+    pub agents_addr: Vec<SocketAddr>,
 
     /// Where operators connect.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8443")]
@@ -59,8 +59,8 @@ pub struct Args {
     #[arg(long, requires = "scep_addr")]
     pub scep_allow_legacy: bool,
 
-    /// DNS name or IP address under which hosts reach this controller. May be repeated. Every server certificate must carry all of them, and join
-    /// tokens name them with the agents' port. [default: the host name and `localhost`]
+    /// DNS name or IP address under which hosts reach this controller. May be repeated. Every server certificate must carry all of them, and with the
+    /// first agents' port they are the addresses of a new fleet; later `convoy addresses` sets those. [default: the host name and `localhost`]
     #[arg(long = "name", value_name = "DNS-OR-IP", value_parser = name)]
     pub names: Vec<String>,
 

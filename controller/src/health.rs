@@ -16,6 +16,8 @@ pub enum Degraded {
     Certificate,
     /// An old certificate cannot be loaded: clients that trust only that one cannot connect.
     OldCertificate,
+    /// An address by which clients come does not lead here.
+    Addresses,
     /// Something that is due cannot be done.
     Duty,
     /// The journal is older than the fleet.
@@ -28,10 +30,11 @@ pub enum Degraded {
 
 impl Degraded {
     /// All, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Clock,
         Self::Certificate,
         Self::OldCertificate,
+        Self::Addresses,
         Self::Duty,
         Self::JournalOlder,
         Self::Superseded,
@@ -45,6 +48,7 @@ impl Degraded {
             Self::Clock => "clock",
             Self::Certificate => "certificate",
             Self::OldCertificate => "old_certificate",
+            Self::Addresses => "addresses",
             Self::Duty => "duty",
             Self::JournalOlder => "journal_older",
             Self::Superseded => "superseded",
@@ -62,6 +66,8 @@ impl Degraded {
             | Self::JournalOlder
             | Self::Superseded => true,
             Self::JournalHints => false,
+            // The controller may have no way to an address that clients have.
+            Self::Addresses => false,
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod ndes;
 pub mod peer;
 pub mod presence;
 pub mod pulse;
+pub mod reach;
 pub mod recovery;
 pub mod scep;
 pub mod serve;
@@ -28,6 +29,7 @@ pub mod sessions;
 pub mod sights;
 pub mod swap;
 pub mod tls;
+mod ways;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -298,7 +298,7 @@ impl Listener {
         if !self.checks.wants_decoy(token) {
             return Err(io::Error::other("a decoy that nobody asked for"));
         }
-        let names = self.keeper.read().server_names().to_vec();
+        let names = self.keeper.read().names_to_carry();
         let config = self
             .configs
             .decoy(&names, clock::now())

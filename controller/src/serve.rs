@@ -12,7 +12,10 @@ use anyhow::Context as _;
 use convoy_fleet::{clock::ClockCommand, decide::Command, event::Actor};
 use convoy_proto::v1::agent_service_server::AgentServiceServer;
 use convoy_scep::algorithm::Policy;
-use convoy_shared::id::FleetId;
+use convoy_shared::{
+    address::{Address, Addresses},
+    id::FleetId,
+};
 use jiff::Timestamp;
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -42,6 +45,7 @@ use crate::{
     sights::Sights,
     swap,
     tls::TlsConfigs,
+    ways,
 };
 
 /// No fleet can have begun before this code was written: 2026-01-01T00:00:00Z.
@@ -107,8 +111,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     // Before anything is decided by that clock.
     begin_clock(&keeper);
     unstarted.start();
+    // The addresses of a new fleet have its port.
+    let mut agents_sockets = Vec::with_capacity(args.agents_addr.len());
+    let mut agents_at = Vec::with_capacity(args.agents_addr.len());
+    for address in &args.agents_addr {
+        let socket = bind(*address, "--agents-addr").await?;
+        agents_at.push(socket.local_addr()?);
+        agents_sockets.push(socket);
+    }
+    let first_port = agents_at.first().context("no --agents-addr")?.port();
     if keeper.read().founded().is_none() {
-        found(&keeper, &folder, &keys, &names).await?;
+        found(&keeper, &folder, &keys, &names, first_port).await?;
     }
     warn_of_names(&keeper, &names);
     let start = Command::StartReplica {
@@ -132,9 +145,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let sights = Arc::new(Sights::default());
     let hints = Arc::new(Hints::default());
 
-    let agents_socket = bind(args.agents_addr, "--agents-addr").await?;
     let api_socket = bind(args.api_addr, "--api-addr").await?;
-    let (agents_at, api_at) = (agents_socket.local_addr()?, api_socket.local_addr()?);
+    let api_at = api_socket.local_addr()?;
     let local = local_socket(&folder)?;
     let scep_socket = match args.scep_addr {
         None => None,
@@ -144,7 +156,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Some((socket, url))
         }
     };
-    let mut addresses = format!("agents {agents_at}\napi {api_at}\n");
+    let mut addresses: String = agents_at
+        .iter()
+        .map(|address| format!("agents {address}\n"))
+        .collect();
+    addresses += &format!("api {api_at}\n");
 
     let scep = Arc::new(Scep {
         keeper: keeper.clone(),
@@ -186,7 +202,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         sights,
         hints: Arc::clone(&hints),
         scep: Arc::clone(&scep),
-        agents_port: agents_at.port(),
     };
     let listener = Arc::new(Listener::new(
         keeper.clone(),
@@ -210,7 +225,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tokio::spawn(recovery::tell(keeper.clone(), Arc::clone(&hints)));
     tokio::spawn(Arc::clone(&table).run());
     tokio::spawn(pulse::run(keeper.clone()));
-    tokio::spawn(Arc::clone(&listener).accept(agents_socket, Port::Agents, agent_routes));
+    tokio::spawn(ways::run(keeper));
+    for socket in agents_sockets {
+        let routes = agent_routes.clone();
+        tokio::spawn(Arc::clone(&listener).accept(socket, Port::Agents, routes));
+    }
     tokio::spawn(listener.accept(api_socket, Port::Operators, api::operator_routes().await?));
     tokio::spawn(Listener::accept_local(
         local,
@@ -220,7 +239,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
     // With port 0 nobody knows the addresses but the controller.
     folder.write("addresses", addresses.as_bytes())?;
-    tracing::info!(agents = %agents_at, api = %api_at, data_dir = %args.data_dir.display(), "serving");
+    tracing::info!(agents = ?agents_at, api = %api_at, data_dir = %args.data_dir.display(), "serving");
     stopped().await?;
     tracing::info!("stopping");
     sessions.stop();
@@ -270,12 +289,14 @@ pub(crate) async fn found(
     folder: &Folder,
     keys: &FleetKeys,
     names: &[String],
+    port: u16,
 ) -> anyhow::Result<()> {
     let now = clock::now();
     anyhow::ensure!(
         now >= FIRST,
         "the clock says {now:.0}: a fleet that begins then would have certificates that nobody accepts later. Set this host's clock, then start again"
     );
+    let addresses = first_addresses(names, port)?;
     let fleet = FleetId::new(uuid::Uuid::new_v4());
     let made = authority::server_certificate(names, now)
         .context("cannot make a server certificate for these names")?;
@@ -287,9 +308,24 @@ pub(crate) async fn found(
         client_ca: authority::client_ca(&keys.client_ca, fleet, now)?.to_vec(),
         certificate: server.certificate,
         server_names: names.to_vec(),
+        addresses,
     };
     keeper.command(command, Actor::Controller, None).await?;
     Ok(())
+}
+
+/// Where clients of a new fleet are to reach the controller: by each of its names, at the agents' port.
+fn first_addresses(names: &[String], port: u16) -> anyhow::Result<Addresses> {
+    let addresses = names.iter().map(|name| {
+        if name.contains(':') {
+            format!("[{name}]:{port}").parse()
+        } else {
+            format!("{name}:{port}").parse()
+        }
+    });
+    let addresses = addresses.collect::<Result<Vec<Address>, _>>()?;
+    Addresses::of(addresses)
+        .context("these names cannot be the addresses of a fleet: give others with --name")
 }
 
 /// The names may have changed since the certificate was made: agents pin its key and do not mind, others may.

@@ -17,6 +17,7 @@ use convoy_fleet::{
     presence::{Presence, Seen},
 };
 use convoy_proto::v1::{ScepOrder, ScepOrderAnswer};
+use convoy_shared::address::Address;
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
 use tokio::{
@@ -61,11 +62,21 @@ struct Open {
 }
 
 /// An order for a client, and where its answer goes. Dropped without one if the session ends before it.
-pub struct Order {
-    /// What the client is told.
-    pub order: ScepOrder,
-    /// What it says.
-    pub answer: oneshot::Sender<ScepOrderAnswer>,
+pub enum Order {
+    /// To request a certificate.
+    Scep {
+        /// What the client is told.
+        order: ScepOrder,
+        /// What it says.
+        answer: oneshot::Sender<ScepOrderAnswer>,
+    },
+    /// To try an address.
+    Try {
+        /// Which.
+        address: Address,
+        /// Why it does not lead to the controller, if it does not.
+        answer: oneshot::Sender<Result<(), String>>,
+    },
 }
 
 /// Why a client cannot be ordered anything.
@@ -133,10 +144,29 @@ impl Sessions {
         order: ScepOrder,
     ) -> Result<oneshot::Receiver<ScepOrderAnswer>, NoSession> {
         let (answer, answered) = oneshot::channel();
+        self.lay(client, Order::Scep { order, answer })?;
+        Ok(answered)
+    }
+
+    /// Asks a client to try an address. The receiver fails if its session ends before it has answered.
+    ///
+    /// # Errors
+    /// As for [`Sessions::order`].
+    pub fn try_address(
+        &self,
+        client: ClientNumber,
+        address: Address,
+    ) -> Result<oneshot::Receiver<Result<(), String>>, NoSession> {
+        let (answer, answered) = oneshot::channel();
+        self.lay(client, Order::Try { address, answer })?;
+        Ok(answered)
+    }
+
+    fn lay(&self, client: ClientNumber, order: Order) -> Result<(), NoSession> {
         let known = self.lock();
         let session = known.open.get(&client).ok_or(NoSession::NotConnected)?;
-        match session.orders.try_send(Order { order, answer }) {
-            Ok(()) => Ok(answered),
+        match session.orders.try_send(order) {
+            Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(NoSession::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(NoSession::NotConnected),
         }
@@ -327,7 +357,10 @@ mod tests {
             attempt: 7,
             ..ScepOrderAnswer::default()
         };
-        taken.answer.send(said.clone()).expect("heard");
+        let Order::Scep { answer, .. } = taken else {
+            panic!("another order");
+        };
+        answer.send(said.clone()).expect("heard");
         assert_eq!(answered.await, Ok(said));
         let waiting: Vec<_> = (0..ORDERS).map(|_| order().expect("room")).collect();
         assert!(matches!(order(), Err(NoSession::Busy)));

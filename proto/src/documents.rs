@@ -1,6 +1,7 @@
 //! Signed documents and channel proofs: wire to model and back. Signatures are checked by the model; nothing is stored here.
 
 use convoy_shared::{
+    address::{Addresses, BadAddresses, Listed},
     envelope::{BadEnvelope, BadKey, BadRole, Envelope, PayloadType, PublicKey, Role, Signature},
     id::{AnchorNumber, BadId, Digest, Epoch, FleetId, GroupName, Revision, RootVersion},
     proof::{BadProof, ChannelProof, Exporter, Nonce, Proved},
@@ -234,6 +235,7 @@ pub fn encode_trust(document: &TrustDocument) -> Vec<u8> {
         expires_at: Some(timestamp(document.expires_at)),
         off_lease,
         epoch: document.epoch.0,
+        addresses: write_addresses(&document.addresses),
     }
     .encode_to_vec()
 }
@@ -267,9 +269,31 @@ pub fn decode_trust(payload: &[u8]) -> Result<TrustDocument, BadDocument> {
         mode,
         anchors: Anchors::new(anchors)?,
         server_names: wire.server_names,
+        addresses: read_addresses(wire.addresses)?,
         issued_at: read_timestamp(wire.issued_at, "issued_at")?,
         expires_at: read_timestamp(wire.expires_at, "expires_at")?,
     })
+}
+
+pub(crate) fn write_addresses(addresses: &Addresses) -> Vec<v1::ControllerAddress> {
+    addresses
+        .as_slice()
+        .iter()
+        .map(|listed| v1::ControllerAddress {
+            address: listed.address.to_string(),
+            ahead: listed.ahead,
+        })
+        .collect()
+}
+
+pub(crate) fn read_addresses(wire: Vec<v1::ControllerAddress>) -> Result<Addresses, BadAddresses> {
+    let listed = wire.into_iter().map(|wire| {
+        Ok(Listed {
+            address: wire.address.parse()?,
+            ahead: wire.ahead,
+        })
+    });
+    Addresses::new(listed.collect::<Result<_, BadAddresses>>()?)
 }
 
 pub(crate) fn write_anchor(anchor: &Anchor) -> v1::Anchor {
@@ -373,6 +397,9 @@ pub enum BadDocument {
     /// Impossible anchors.
     #[error(transparent)]
     Anchors(#[from] BadAnchors),
+    /// Impossible addresses.
+    #[error(transparent)]
+    Addresses(#[from] BadAddresses),
     /// Not signed as it must be.
     #[error(transparent)]
     Signature(#[from] BadEnvelope),

@@ -11,6 +11,7 @@ mod words;
 use bytes::Bytes;
 use convoy_fleet::event::{Actor, Entry, Event, Request, SignedRoot};
 use convoy_shared::{
+    address::BadAddresses,
     envelope::{BadKey, PublicKey},
     id::{BadId, Digest, FleetId, Generation, Revision, RotationId, TokenId},
     trust::BadAnchors,
@@ -21,7 +22,7 @@ use roaring::RoaringBitmap;
 
 use self::wire::{actor, event::Kind};
 use crate::{
-    documents::{BadDocument, decode_root, required_envelope},
+    documents::{BadDocument, decode_root, read_addresses, required_envelope, write_addresses},
     scep::BadScep,
     time::{BadTime, read_timestamp, timestamp},
     v1,
@@ -148,6 +149,13 @@ fn write_event(event: &Event) -> wire::Event {
         Event::Recovery(event) => Kind::Recovery(recovery::write_recovery(event)),
         Event::ServerNamesSet { names } => Kind::ServerNamesSet(wire::ServerNamesSet {
             names: names.clone(),
+        }),
+        Event::AddressesSet { addresses } => Kind::AddressesSet(wire::AddressesSet {
+            addresses: write_addresses(addresses),
+        }),
+        Event::AddressUsed { client, address } => Kind::AddressUsed(wire::AddressUsed {
+            client: *client,
+            address: address.to_string(),
         }),
         Event::GroupCreated { group } => Kind::GroupCreated(wire::GroupCreated {
             group: group.to_string(),
@@ -295,6 +303,13 @@ fn read_event(kind: Kind) -> Result<Event, BadEntry> {
         Kind::Issuance(wire) => Event::Issuance(issuance::read_issuance(wire)?),
         Kind::Recovery(wire) => Event::Recovery(recovery::read_recovery(wire)?),
         Kind::ServerNamesSet(wire) => Event::ServerNamesSet { names: wire.names },
+        Kind::AddressesSet(wire) => Event::AddressesSet {
+            addresses: read_addresses(wire.addresses)?,
+        },
+        Kind::AddressUsed(wire) => Event::AddressUsed {
+            client: wire.client,
+            address: wire.address.parse().map_err(BadAddresses::from)?,
+        },
         Kind::GroupCreated(wire) => Event::GroupCreated {
             group: wire.group.parse()?,
         },
@@ -457,6 +472,9 @@ pub enum BadEntry {
     /// Impossible anchors.
     #[error(transparent)]
     Anchors(#[from] BadAnchors),
+    /// Impossible addresses.
+    #[error(transparent)]
+    Addresses(#[from] BadAddresses),
     /// Malformed SCEP settings, or a malformed record of a request.
     #[error(transparent)]
     Scep(#[from] BadScep),

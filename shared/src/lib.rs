@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or starts a task: bytes and the time are arguments.
 
 pub mod ack;
+pub mod address;
 pub mod certificate;
 pub mod enrolment;
 pub mod envelope;

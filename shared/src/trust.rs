@@ -5,6 +5,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use crate::{
+    address::Addresses,
     certificate::{BadCertificate, spki_digest},
     id::{AnchorNumber, Digest, Epoch, FleetId, GroupName, Revision, RootVersion},
     root::Root,
@@ -29,6 +30,8 @@ pub struct TrustDocument {
     pub anchors: Anchors,
     /// Names and addresses that the controller's certificates carry.
     pub server_names: Vec<String>,
+    /// Where the controller is.
+    pub addresses: Addresses,
     /// When it was issued.
     pub issued_at: Timestamp,
     /// After this it is called stale, and kept.

@@ -67,8 +67,9 @@ fn with_verification_on_a_man_in_the_middle_is_refused_in_the_handshake() {
     // Given an agent in session, when a man in the middle takes its road,
     let mut fleet = Fleet::start();
     let road = Road::to(fleet.agents_addr());
+    fleet.set_addresses(&[road.address]);
     let token = fleet.ok(&["token", "create"]);
-    fleet.join("one", &by_way_of(&[road.address], &token));
+    fleet.join("one", &token);
     fleet.run("one");
     fleet.await_connected(&["one"]);
     let stranger = Tls::stranger(Policy::AcceptAny).expect("TLS");
@@ -96,18 +97,20 @@ fn with_verification_on_a_man_in_the_middle_is_refused_in_the_handshake() {
 
 /// A fleet whose client `victim` comes by a road, and has verification off: the rotation waits for the client `late`.
 fn switched_off(more: &[&str]) -> (Fleet, Road, String) {
-    switched_off_with(more, |road, token, _| by_way_of(&[road], token))
+    switched_off_with(more, |road, _| vec![road])
 }
 
 fn switched_off_with(
     more: &[&str],
-    way: impl FnOnce(SocketAddr, &str, SocketAddr) -> String,
+    ways: impl FnOnce(SocketAddr, SocketAddr) -> Vec<SocketAddr>,
 ) -> (Fleet, Road, String) {
     let mut fleet = Fleet::start();
     let road = Road::to(fleet.agents_addr());
+    fleet.set_addresses(&ways(road.address, fleet.agents_addr()));
     let token = fleet.ok(&["token", "create", "--uses", "3"]);
-    fleet.join("victim", &way(road.address, &token, fleet.agents_addr()));
-    fleet.join("late", &token);
+    fleet.join("victim", &token);
+    // It knows the controller's own address too, until a session over the road has held.
+    fleet.join("late", &by_way_of(&[fleet.agents_addr()], &token));
     for name in more {
         fleet.join(name, &token);
     }
@@ -166,7 +169,8 @@ fn with_verification_off_a_man_in_the_middle_gets_a_hello_and_nothing_else() {
     ));
 
     // then his certificate was accepted each time, he got a hello and nothing else,
-    assert!(road.refused().is_empty());
+    let log = fleet.log("victim");
+    assert!(!log.contains("refused the server's certificate"), "{log}");
     let key = private_scalar(&fleet, "victim");
     for one in road.intercepted() {
         assert_eq!(one.label, "convoy/t/*");
@@ -242,9 +246,7 @@ fn with_verification_off_a_forged_controller_is_not_obeyed() {
 #[test]
 fn who_sits_on_one_road_does_not_keep_a_client_from_another() {
     // Given a client whose verification is off, with two roads to the controller, and a forged controller at the end of the first,
-    let (mut fleet, road, _) = switched_off_with(&[], |road, token, controller| {
-        by_way_of(&[road, controller], token)
-    });
+    let (mut fleet, road, _) = switched_off_with(&[], |road, controller| vec![road, controller]);
     fleet.switch_off("victim");
     let puppet = Puppet::of(&fleet, "victim");
     let talk = puppet.open();

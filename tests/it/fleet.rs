@@ -148,15 +148,27 @@ impl Fleet {
                 .ok()
                 .filter(|text| text.ends_with('\n'))
         });
+        let mut agents = Vec::new();
         for line in addresses.lines() {
             match line.split_once(' ') {
-                Some(("agents", address)) => address.clone_into(&mut self.agents_addr),
+                Some(("agents", address)) => agents.push(address.to_owned()),
                 Some(("api", address)) => address.clone_into(&mut self.api_addr),
                 Some(("metrics", _)) => {}
                 Some(("scep", address)) => self.keep_scep_addr(address),
                 other => panic!("{other:?} in the addresses"),
             }
         }
+        // The others stand among the options.
+        agents
+            .into_iter()
+            .next()
+            .expect("an agents' port")
+            .clone_into(&mut self.agents_addr);
+    }
+
+    /// Where agents are to connect from the next start on.
+    pub(crate) fn move_agents_to(&mut self, address: SocketAddr) {
+        self.agents_addr = address.to_string();
     }
 
     /// A controller that serves SCEP too, with more options.

@@ -8,7 +8,7 @@ use crate::{
     curious::certificate_seen,
     fleet::Fleet,
     puppet::Puppet,
-    road::{Interceptor, Road, Rule, by_way_of},
+    road::{Interceptor, Road, Rule},
 };
 
 const SHORT: [&str; 4] = ["--strategy", "toggle", "--off-lease", "2s"];
@@ -17,8 +17,9 @@ const SHORT: [&str; 4] = ["--strategy", "toggle", "--off-lease", "2s"];
 fn switched_off() -> (Fleet, Road) {
     let mut fleet = Fleet::start();
     let road = Road::to(fleet.agents_addr());
+    fleet.set_addresses(&[road.address]);
     let token = fleet.ok(&["token", "create", "--uses", "2"]);
-    fleet.join("kept", &by_way_of(&[road.address], &token));
+    fleet.join("kept", &token);
     fleet.join("late", &token);
     fleet.run("kept");
     fleet.await_connected(&["kept"]);

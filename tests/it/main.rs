@@ -5,6 +5,7 @@
     reason = "a test that cannot go on says why, also in what stands beside its tests"
 )]
 
+mod addresses;
 mod attacks;
 mod calls;
 mod chains;

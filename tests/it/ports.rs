@@ -16,7 +16,8 @@ use crate::{
     road::runtime,
 };
 
-const SERVICES: [&str; 11] = [
+const SERVICES: [&str; 12] = [
+    "convoy.v1.AddressService",
     "convoy.v1.AgentService",
     "convoy.v1.CertificateService",
     "convoy.v1.ClientService",

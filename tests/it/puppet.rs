@@ -134,7 +134,13 @@ impl Puppet {
         &self,
         change: impl FnOnce(&mut v1::Hello),
     ) -> session_request::Message {
-        let mut said = hello(&self.state, self.mode(), &nonce(), &self.host);
+        let mut said = hello(
+            &self.state,
+            self.mode(),
+            &nonce(),
+            &self.host,
+            &self.state.addresses[0],
+        );
         change(&mut said);
         session_request::Message::Hello(said)
     }

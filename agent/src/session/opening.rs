@@ -12,7 +12,11 @@ use convoy_shared::{
     proof::{Exporter, Nonce, Proved},
     trust::ModeInForce,
 };
-use tokio::{net::TcpStream, sync::mpsc, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -34,7 +38,7 @@ use crate::{
 /// Acknowledgments and reports on their way out.
 const OUTBOUND: usize = 64;
 
-/// Opens a session that has been proved. Tries the addresses in order, until one leads to the fleet's controller: who answers first need not be it.
+/// Opens a session that has been proved. Tries one address after the other, until one leads to the fleet's controller: who answers first need not be it.
 pub(super) async fn open(agent: &mut Agent) -> Result<Session, SessionError> {
     agent.store_time();
     if agent.state.is_stale(agent.clock.now()) {
@@ -48,10 +52,14 @@ pub(super) async fn open(agent: &mut Agent) -> Result<Session, SessionError> {
     let mode = agent.state.mode(&agent.clock);
     let mut no_link = Vec::new();
     let mut told_no = None;
-    for address in agent.state.addresses.clone() {
+    for address in agent.to_try() {
         match open_at(agent, &address, mode).await {
-            Ok(session) => return Ok(session),
+            Ok(session) => {
+                agent.failed.remove(&address);
+                return Ok(session);
+            }
             Err(Unopened::NoLink(error)) => {
+                agent.failed.insert(address.clone(), Instant::now());
                 tracing::debug!(client = %agent.state.client_id, %address, error = told(&error), "no connection here");
                 no_link.push((address, error));
             }
@@ -129,7 +137,7 @@ async fn open_on(
         message: Some(v1::session_request::Message::Hello(
             agent
                 .scep
-                .complete(hello(&agent.state, mode, &nonce, &agent.host)),
+                .complete(hello(&agent.state, mode, &nonce, &agent.host, address)),
         )),
     };
     outbound.try_send(first).map_err(|_| SessionError::Stuck)?;
@@ -164,7 +172,7 @@ async fn open_on(
     }
     let signed = proved.time;
     let clock = ControllerClock::set(signed);
-    remember(agent, newer, proved)?;
+    remember(agent, newer, proved, address)?;
     // A certificate that cannot be read would not have been loaded.
     let was_expired = is_expired(agent.state.leaf(), signed).unwrap_or(false);
     tracing::info!(
@@ -255,9 +263,14 @@ fn prove(
     proved().map_err(SessionError::NotProved)
 }
 
-fn remember(agent: &mut Agent, newer: Vec<SignedRoot>, proved: Proved) -> Result<(), SessionError> {
+fn remember(
+    agent: &mut Agent,
+    newer: Vec<SignedRoot>,
+    proved: Proved,
+    address: &Address,
+) -> Result<(), SessionError> {
     let vital = !newer.is_empty();
-    match agent.prove(newer, proved) {
+    match agent.prove(newer, proved, address) {
         Ok(()) => Ok(()),
         // A full disk must not cut a client off: without the new time its lease ends earlier, and that is all.
         Err(error) if !vital => {

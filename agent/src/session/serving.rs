@@ -59,6 +59,7 @@ enum Task {
     Renewed(Result<Vec<Bytes>, RenewError>),
     Asked,
     Ordered(v1::ScepOrderAnswer),
+    Tried(v1::AddressTried),
 }
 
 impl Session {
@@ -185,6 +186,17 @@ impl Session {
                 self.say(v1::session_request::Message::TrustShown(shown))?;
                 Ok(None)
             }
+            Some(v1::session_response::Message::TryAddress(order)) => {
+                if self.tasks.len() < MOST_CHECKS {
+                    let (dir, clock) = (agent.dir.clone(), agent.clock.clone());
+                    self.tasks.spawn(async move {
+                        Task::Tried(check::try_address(&dir, order, &clock).await)
+                    });
+                } else {
+                    tracing::warn!(%client, "too much at once: an address is not tried");
+                }
+                Ok(None)
+            }
             Some(v1::session_response::Message::Welcome(_)) => {
                 tracing::warn!(%client, "a second welcome is left out");
                 Ok(None)
@@ -265,7 +277,7 @@ impl Session {
             Step::Store { trust, stale } => {
                 self.acknowledge(held, AckOutcome::Received)?;
                 let mut next = agent.state.clone();
-                next.trust = trust;
+                next.take(trust);
                 if let Err(error) = agent.store(next) {
                     tracing::error!(%client, revision, error = told(&error), "cannot store a trust document");
                     let why = format!("cannot be stored: {}", told(&error));
@@ -335,6 +347,11 @@ impl Session {
                 }
             }
             Ok(Task::Asked) => Ok(None),
+            Ok(Task::Tried(tried)) => {
+                tracing::info!(%client, address = tried.address, failure = tried.failure, "tried an address for the controller");
+                self.say(v1::session_request::Message::AddressTried(tried))?;
+                Ok(None)
+            }
             Ok(Task::Ordered(answer)) => {
                 tracing::info!(%client, attempt = answer.attempt, reason = answer.reason, "answers a certificate request's order");
                 self.say(v1::session_request::Message::ScepOrderAnswer(answer))?;

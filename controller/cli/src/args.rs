@@ -74,6 +74,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// Where clients reach the controller
+    Addresses {
+        #[command(subcommand)]
+        command: AddressesCommand,
+    },
     /// Client groups
     Groups {
         #[command(subcommand)]
@@ -208,6 +213,36 @@ pub(crate) enum RootCommand {
     /// expires, and after the controller's clock was wrong for a while: an agent never believes a time before one that
     /// the controller has signed, until there is a new root. Refused while a rotation runs.
     Renew,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AddressesCommand {
+    /// Shows the addresses, and which clients have come by which
+    Show,
+    /// Sets the addresses, best first, in place of those so far; refused while a rotation runs
+    ///
+    /// The controller proves itself at each new address, and one connected client tries it, before the others are told.
+    /// Clients keep what they knew until a session over one of these has held.
+    Set {
+        /// host:port, an IPv6 address in brackets; at most 8
+        #[arg(value_name = "ADDRESS", required = true, num_args = 1..=8, value_parser = NonEmptyStringValueParser::new())]
+        addresses: Vec<String>,
+        /// The controller is not at the new ones yet: clients try them only after all others have failed
+        #[arg(long)]
+        ahead: bool,
+        /// Also if a client of the roster has come by none that stays, or no client that was asked reaches the new ones
+        #[arg(long)]
+        force: bool,
+    },
+    /// Removes an address; refused while a rotation runs, and while a client of the roster has come by no other
+    Remove {
+        /// host:port
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        address: String,
+        /// Also if a client of the roster has come by no other
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

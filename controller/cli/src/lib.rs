@@ -1,6 +1,7 @@
 //! The command line `convoy`: from arguments to an exit code. It asks the controller's API, and never decides anything
 //! or opens the controller's files itself.
 
+mod addresses;
 mod answers;
 mod args;
 mod batch;
@@ -105,6 +106,7 @@ async fn dispatch(
         Command::Status => system::status(&session, screen).await,
         Command::Clock { command } => system::clock(&session, screen, command).await,
         Command::Token { command } => tokens::run(&session, screen, command).await,
+        Command::Addresses { command } => addresses::run(&session, screen, command).await,
         Command::Groups { command } => groups::run(&session, screen, command).await,
         Command::Clients { command } => clients::run(&session, screen, command).await,
         Command::Cert { command } => certificates::run(&session, screen, command).await,
@@ -125,6 +127,7 @@ fn writes_toml(command: &Command) -> bool {
         Command::Status
         | Command::Clock { .. }
         | Command::Token { .. }
+        | Command::Addresses { .. }
         | Command::Groups { .. }
         | Command::Clients { .. }
         | Command::Cert { .. }

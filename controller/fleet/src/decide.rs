@@ -1,10 +1,12 @@
 //! Commands of operators, of hosts that join and of the controller itself: each becomes events, or a refusal. Repetition is success without events.
 //! What clients state in their sessions is decided in [`statement`](crate::statement).
 
+mod addresses;
 mod certificates;
 mod rotations;
 
 use convoy_shared::{
+    address::{Address, Addresses},
     envelope::PublicKey,
     id::{ClientId, Digest, Epoch, FleetId, Generation, GroupName, Revision, RotationId, TokenId},
     trust::{Anchor, Anchors, Mode},
@@ -21,9 +23,10 @@ use crate::{
     recovery::{self, Ahead, Recover},
     refusal::Refusal,
     rotation::{RotationOptions, Strategy, TRUST_VALIDITY},
-    state::Fleet,
+    state::{Fleet, names_with},
 };
 
+pub use addresses::needing;
 use certificates::{adopt, attest, import, retire};
 use rotations::{abort, advance, everyone, publication, refresh, roll_back, running, start, waive};
 
@@ -46,6 +49,8 @@ pub enum Command {
         certificate: Certificate,
         /// The names that server certificates must carry.
         server_names: Vec<String>,
+        /// Where clients are to reach the controller.
+        addresses: Addresses,
     },
     /// A controller process has begun.
     StartReplica {
@@ -123,6 +128,20 @@ pub enum Command {
         /// Start although the roster is empty.
         allow_empty: bool,
     },
+    /// Tell clients where the controller is. That it is at each new address that is not ahead was proved at the door.
+    SetAddresses {
+        /// Best first, in place of those so far.
+        addresses: Addresses,
+        /// Also if a client has come by none that stays.
+        force: bool,
+    },
+    /// Tell clients that the controller is at an address no more.
+    RemoveAddress {
+        /// Which.
+        address: Address,
+        /// Also if a client has come by no other.
+        force: bool,
+    },
     /// Let no phase begin.
     Pause(Option<RotationId>),
     /// Let phases begin again.
@@ -176,9 +195,15 @@ pub fn decide(fleet: &Fleet, command: Command, now: Timestamp) -> Result<Vec<Eve
         client_ca,
         certificate,
         server_names,
+        addresses,
     } = command
     {
-        return found(fleet, id, root, client_ca, certificate, server_names, now);
+        let publication = Founding {
+            server_names,
+            addresses,
+            now,
+        };
+        return found(fleet, id, root, client_ca, certificate, publication);
     }
     if fleet.founded().is_none() {
         return Err(Refusal::NotFounded);
@@ -281,6 +306,8 @@ pub fn decide(fleet: &Fleet, command: Command, now: Timestamp) -> Result<Vec<Eve
             options,
             allow_empty,
         } => start(fleet, rotation, to, strategy, options, allow_empty, now),
+        Command::SetAddresses { addresses, force } => addresses::set(fleet, addresses, force, now),
+        Command::RemoveAddress { address, force } => addresses::remove(fleet, &address, force, now),
         Command::Pause(id) => {
             let rotation = running(fleet, id)?;
             Ok(if rotation.paused {
@@ -328,7 +355,16 @@ const fn needs_newest(command: &Command) -> bool {
             | Command::StartRotation { .. }
             | Command::Abort(_)
             | Command::RollBack(_)
+            | Command::SetAddresses { .. }
+            | Command::RemoveAddress { .. }
     )
+}
+
+/// What a fleet begins with beside its keys.
+struct Founding {
+    server_names: Vec<String>,
+    addresses: Addresses,
+    now: Timestamp,
 }
 
 fn found(
@@ -337,8 +373,11 @@ fn found(
     root: SignedRoot,
     client_ca: Vec<u8>,
     certificate: Certificate,
-    server_names: Vec<String>,
-    now: Timestamp,
+    Founding {
+        server_names,
+        addresses,
+        now,
+    }: Founding,
 ) -> Result<Vec<Event>, Refusal> {
     if fleet.founded().is_some() {
         return Err(Refusal::AlreadyFounded);
@@ -362,6 +401,9 @@ fn found(
         Event::ServerNamesSet {
             names: server_names.clone(),
         },
+        Event::AddressesSet {
+            addresses: addresses.clone(),
+        },
         Event::CertificateImported(imported),
         Event::GroupCreated {
             group: GroupName::default_group(),
@@ -376,7 +418,8 @@ fn found(
             epoch: Epoch::FIRST,
             mode: Mode::Verify,
             anchors,
-            server_names,
+            server_names: names_with(&server_names, addresses.hosts()),
+            addresses,
             issued_at: now,
             expires_at,
             purpose: Purpose::Steady,

@@ -2,6 +2,7 @@
 
 use convoy_shared::{
     ack::Evidence,
+    address::{Address, Addresses},
     envelope::{Envelope, PublicKey},
     id::{
         AnchorNumber, ClientId, Digest, Epoch, FleetId, Generation, GroupName, Incarnation,
@@ -84,6 +85,18 @@ pub enum Event {
     ServerNamesSet {
         /// In the order given.
         names: Vec<String>,
+    },
+    /// Where clients are to reach the controller.
+    AddressesSet {
+        /// Best first.
+        addresses: Addresses,
+    },
+    /// A client has held a session over an address, for the first time since that was listed.
+    AddressUsed {
+        /// Whose.
+        client: ClientNumber,
+        /// Which.
+        address: Address,
     },
     /// A group was created.
     GroupCreated {
@@ -336,6 +349,8 @@ pub struct Publication {
     pub anchors: Anchors,
     /// Names of the controller.
     pub server_names: Vec<String>,
+    /// Where the controller is.
+    pub addresses: Addresses,
     /// When.
     pub issued_at: Timestamp,
     /// Until when.
@@ -362,6 +377,7 @@ impl Publication {
             mode: self.mode,
             anchors: self.anchors.clone(),
             server_names: self.server_names.clone(),
+            addresses: self.addresses.clone(),
             issued_at: self.issued_at,
             expires_at: self.expires_at,
         }

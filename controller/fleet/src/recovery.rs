@@ -360,7 +360,8 @@ pub(crate) fn fast_forward(
             .anchor(serving)
             .and_then(|anchor| Anchors::new(vec![anchor]).ok())
             .ok_or(Refusal::NothingToServe)?,
-        server_names: fleet.server_names().to_vec(),
+        server_names: fleet.names_to_carry(),
+        addresses: fleet.addresses().ok_or(Refusal::NotFounded)?.clone(),
         issued_at: now,
         expires_at: now
             .checked_add(TRUST_VALIDITY)

@@ -1,6 +1,7 @@
 //! Why a command is refused, in words and as a constant. Which gRPC code that becomes is decided in the API.
 
 use convoy_shared::{
+    address::Address,
     id::{ClientId, Epoch, Generation, GroupName, RotationId, TokenId},
     root::BadSuccession,
 };
@@ -111,6 +112,29 @@ pub enum Refusal {
         running: RotationId,
         /// Where it is.
         phase: Phase,
+    },
+    /// No such address.
+    #[error("{0} is not among the controller's addresses; `convoy addresses show` shows them")]
+    NoSuchAddress(Address),
+    /// Clients would have none.
+    #[error(
+        "{0} is the only address of the controller: set another before it is removed, with `convoy addresses set`"
+    )]
+    LastAddress(Address),
+    /// Somebody may know no other way.
+    #[error(
+        "these clients of the roster have held no session over an address that stays: {}. They may not find the controller without {}. Bring them back \
+         first, or say --force",
+        told(.clients, *.more),
+        joined(.going)
+    )]
+    AddressNeeded {
+        /// The addresses that would go.
+        going: Vec<Address>,
+        /// Names of clients, the first few.
+        clients: Vec<String>,
+        /// How many more there are.
+        more: u64,
     },
     /// None runs.
     #[error(
@@ -296,6 +320,9 @@ impl Refusal {
             Self::CertificateInUse(_) => "CERTIFICATE_IN_USE",
             Self::CutsOff { .. } => "CUTS_OFF_CLIENTS",
             Self::RotationRunning { .. } => "ROTATION_RUNNING",
+            Self::NoSuchAddress(_) => "ADDRESS_UNKNOWN",
+            Self::LastAddress(_) => "LAST_ADDRESS",
+            Self::AddressNeeded { .. } => "ADDRESS_NEEDED",
             Self::NoRotationRunning => "NO_ROTATION_RUNNING",
             Self::NoSuchRotation(_) => "ROTATION_UNKNOWN",
             Self::NoRotationYet => "NO_ROTATION_YET",
@@ -324,4 +351,17 @@ impl Refusal {
             Self::NoSuchSerial(_) => "SERIAL_UNKNOWN",
         }
     }
+}
+
+fn told(names: &[String], more: u64) -> String {
+    let names = names.join(", ");
+    match more {
+        0 => names,
+        more => format!("{names} and {more} more"),
+    }
+}
+
+fn joined(addresses: &[Address]) -> String {
+    let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    texts.join(", ")
 }

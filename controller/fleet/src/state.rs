@@ -9,6 +9,7 @@ use std::{
 
 use convoy_shared::{
     ack::Held,
+    address::{Address, Addresses},
     envelope::{Envelope, PublicKey},
     id::{
         AnchorNumber, ClientId, Digest, Epoch, FleetId, Generation, GroupName, Revision,
@@ -38,6 +39,9 @@ pub use fold::outcome;
 pub struct Fleet {
     founded: Option<Founded>,
     server_names: Vec<String>,
+    addresses: Option<Addresses>,
+    /// Who has held a session over each listed address.
+    ways: BTreeMap<Address, RoaringBitmap>,
     groups: BTreeMap<GroupName, Group>,
     tokens: BTreeMap<TokenId, Token>,
     clients: BTreeMap<ClientNumber, Client>,
@@ -230,6 +234,34 @@ impl Fleet {
     #[must_use]
     pub fn server_names(&self) -> &[String] {
         &self.server_names
+    }
+
+    /// Where clients are to reach the controller. `None`: there is no fleet yet.
+    #[must_use]
+    pub const fn addresses(&self) -> Option<&Addresses> {
+        self.addresses.as_ref()
+    }
+
+    /// Names and addresses that the controller's certificates must carry, those of the addresses by which clients come among them.
+    #[must_use]
+    pub fn names_to_carry(&self) -> Vec<String> {
+        let hosts = self.addresses.as_ref().map(Addresses::hosts);
+        names_with(&self.server_names, hosts.unwrap_or_default())
+    }
+
+    /// Who has held a session over a listed address, ever since it was listed.
+    #[must_use]
+    pub fn came_by(&self, address: &Address) -> Option<&RoaringBitmap> {
+        self.ways.get(address)
+    }
+
+    /// The listed addresses over which a client ever held a session, best first.
+    pub fn ways_of(&self, client: ClientNumber) -> impl Iterator<Item = &Address> {
+        let listed = self.addresses.iter().flat_map(Addresses::as_slice);
+        listed.map(|listed| &listed.address).filter(move |address| {
+            self.came_by(address)
+                .is_some_and(|clients| clients.contains(client))
+        })
     }
 
     /// Groups by name.
@@ -520,4 +552,11 @@ impl Fleet {
             Some(_) | None => Ok(None),
         }
     }
+}
+
+/// These names and then those hosts, each once.
+pub(crate) fn names_with(names: &[String], hosts: Vec<String>) -> Vec<String> {
+    let mut all = names.to_vec();
+    all.extend(hosts.into_iter().filter(|host| !names.contains(host)));
+    all
 }

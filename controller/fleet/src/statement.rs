@@ -3,6 +3,7 @@
 
 use convoy_shared::{
     ack::{Evidence, Held},
+    address::Address,
     id::{Generation, Incarnation, InstanceId},
     trust::{Mode, ModeInForce},
 };
@@ -35,6 +36,8 @@ pub enum Statement {
         /// The certificate that it accepted for this session.
         served: Generation,
     },
+    /// It dialled this address for its session.
+    CameBy(Address),
     /// It has received its group's trust document.
     Received(Held),
     /// It has stored that, and it is in force.
@@ -82,6 +85,7 @@ pub fn decide(fleet: &Fleet, number: ClientNumber, statement: Statement) -> Vec<
             };
             connect(fleet, client, connected, signed)
         }
+        Statement::CameBy(address) => came_by(fleet, number, address),
         Statement::Received(held) => acknowledged(fleet, number, client, held, Evidence::Received),
         Statement::Applied(held) => acknowledged(fleet, number, client, held, Evidence::Applied),
         Statement::Proved(held, generation) => match subject(fleet, client, held, generation) {
@@ -204,6 +208,18 @@ fn is_first_applied(fleet: &Fleet, client: &Client, connected: &Connected) -> bo
         && client.state == ClientState::Active
         && client.suspicion.is_none()
         && about.is_some_and(|rotation| !rotation.applied.contains(connected.client))
+}
+
+/// An address that is not listed says nothing: it will not be kept.
+fn came_by(fleet: &Fleet, client: ClientNumber, address: Address) -> Vec<Event> {
+    let news = fleet
+        .came_by(&address)
+        .is_some_and(|clients| !clients.contains(client));
+    if news {
+        vec![Event::AddressUsed { client, address }]
+    } else {
+        vec![]
+    }
 }
 
 fn acknowledged(

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 
 use convoy_shared::{
     ack::Held,
+    address::Addresses,
     envelope::{Envelope, PublicKey, Role},
     id::{
         AnchorNumber, ClientId, Digest, FleetId, Generation, GroupName, Incarnation, InstanceId,
@@ -50,6 +51,11 @@ use crate::{
 };
 use hosts::Host;
 use invariants::Ledger;
+
+fn addresses(texts: &[&str]) -> Addresses {
+    let parsed = texts.iter().map(|text| text.parse().expect("an address"));
+    Addresses::of(parsed.collect()).expect("addresses")
+}
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -104,6 +110,7 @@ impl World {
             client_ca: vec![1],
             certificate: world.certificate("first"),
             server_names: vec!["controller.example".to_owned()],
+            addresses: addresses(&["controller.example:7443"]),
         });
         world
     }

@@ -7,6 +7,7 @@ use convoy_proto::{
 };
 use convoy_shared::{
     ack::Held,
+    address::Address,
     id::{Incarnation, InstanceId, Revision, RootVersion},
     proof::Nonce,
     trust::ModeInForce,
@@ -29,6 +30,8 @@ pub(super) struct Hello {
     pub(super) scep_supports: Vec<String>,
     /// How far the host's wall clock is ahead. Negative: behind.
     pub(super) clock_ahead: SignedDuration,
+    /// The address that it dialled.
+    pub(super) address: Address,
 }
 
 /// The most words about SCEP, and the longest, in characters.
@@ -62,6 +65,10 @@ pub(super) async fn hello(inbound: &mut Streaming<SessionRequest>) -> Result<Hel
         scep_revision: Revision(hello.scep_revision),
         scep_supports: words(hello.scep_supports)?,
         clock_ahead: clock_ahead(hello.wall_clock_seconds),
+        address: hello
+            .address
+            .parse()
+            .map_err(|bad| status::invalid("address", &bad))?,
     })
 }
 

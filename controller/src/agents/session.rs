@@ -3,6 +3,7 @@
 mod checks;
 mod parting;
 mod scep;
+mod ways;
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,6 +41,7 @@ use crate::{
 };
 use checks::{AGAIN, Running};
 use scep::Enrolling;
+use ways::Trying;
 
 /// How long a client may take to say hello, or to take a message.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
@@ -84,6 +86,7 @@ pub(super) async fn run(
         not_before: None,
         part_at: None,
         scep: Enrolling::new(&hello, orders),
+        trying: Vec::new(),
     };
     // A client that comes too often waits: a session may be an entry in the journal.
     sleep(talk.agents.sessions.too_soon(client)).await;
@@ -187,6 +190,7 @@ struct Talk {
     /// When to part from a client that is to come back, as all are: drawn once, so that not all come at once.
     part_at: Option<Instant>,
     scep: Enrolling,
+    trying: Vec<Trying>,
 }
 
 enum Woken {
@@ -223,6 +227,7 @@ impl Talk {
             served: self.peer.served,
         })
         .await?;
+        self.note_way(&hello.address).await?;
         self.state_scep(self.scep.held).await?;
         for message in early {
             self.receive(message).await?;
@@ -234,7 +239,10 @@ impl Talk {
             self.give_what_is_owed().await?;
             match self.wake(inbound, seen).await? {
                 Woken::Said(message) => self.receive(*message).await?,
-                Woken::Ordered(order) => self.pass_on(*order).await?,
+                Woken::Ordered(order) => match *order {
+                    Order::Scep { order, answer } => self.pass_on(order, answer).await?,
+                    Order::Try { address, answer } => self.try_address(address, answer).await?,
+                },
                 Woken::Changed => {}
             }
         }
@@ -391,6 +399,10 @@ impl Talk {
             Some(session_request::Message::ScepOrderAnswer(answer)) => self.take_answer(answer),
             Some(session_request::Message::TrustShown(_)) => {
                 tracing::debug!(client = %self.identity.id, "a trust document that nobody waits for any more");
+                Ok(())
+            }
+            Some(session_request::Message::AddressTried(tried)) => {
+                self.take_tried(tried);
                 Ok(())
             }
             Some(session_request::Message::Hello(_)) => {

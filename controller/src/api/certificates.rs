@@ -26,7 +26,7 @@ impl CertificateService for Api {
         let actor = actor(&request)?;
         let asked = request.into_inner();
         let named = named("ImportCertificate", &asked.request_id, &asked)?;
-        let names = self.keeper.read().server_names().to_vec();
+        let names = self.keeper.read().names_to_carry();
         let read = ServerCertificate::read(
             asked.certificate_pem.as_bytes(),
             &asked.key_pem,

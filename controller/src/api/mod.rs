@@ -1,5 +1,6 @@
 //! The operators' API: one file per service, conversions to what people see in `view`, refusals to gRPC in `status`. Nothing is decided here.
 
+mod addresses;
 mod certificates;
 mod clients;
 mod groups;
@@ -30,7 +31,8 @@ use convoy_fleet::{
     state::{Fleet, Outcome},
 };
 use convoy_proto::v1::{
-    self, certificate_service_server::CertificateServiceServer,
+    self, address_service_server::AddressServiceServer,
+    certificate_service_server::CertificateServiceServer,
     client_service_server::ClientServiceServer, group_service_server::GroupServiceServer,
     recovery_service_server::RecoveryServiceServer, root_service_server::RootServiceServer,
     rotation_service_server::RotationServiceServer,
@@ -64,15 +66,14 @@ pub struct Api {
     pub hints: Arc<Hints>,
     /// SCEP.
     pub scep: Arc<Scep>,
-    /// The port in the addresses of join tokens.
-    pub agents_port: u16,
 }
 
 /// The largest message about a recovery: it names every client, and everything that must never be forgotten.
 const AUDIT: usize = 256 << 20;
 
 /// The names of the services, as health and reflection list them.
-pub const SERVICES: [&str; 11] = [
+pub const SERVICES: [&str; 12] = [
+    "convoy.v1.AddressService",
     "convoy.v1.AgentService",
     "convoy.v1.CertificateService",
     "convoy.v1.ClientService",
@@ -94,6 +95,7 @@ impl Api {
     pub async fn local_routes(&self) -> Result<axum::Router, tonic_reflection::server::Error> {
         let routes = introspection()
             .await?
+            .add_service(AddressServiceServer::new(self.clone()))
             .add_service(CertificateServiceServer::new(self.clone()))
             .add_service(ClientServiceServer::new(self.clone()))
             .add_service(GroupServiceServer::new(self.clone()))

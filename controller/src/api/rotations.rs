@@ -30,7 +30,7 @@ use super::{
     page::{key, page},
     rotation_id, status, view,
 };
-use crate::clock;
+use crate::{certificate::uncovered, clock};
 
 /// A watcher hears of changes at most so often.
 const WATCH: Duration = Duration::from_millis(100);
@@ -58,6 +58,7 @@ impl RotationService for Api {
             options: options(&asked)?,
             allow_empty: asked.allow_empty,
         };
+        self.carries_every_name(Generation(asked.to_generation))?;
         let id = match self.decide(command, actor, named).await? {
             Some(Outcome::Rotation(id)) => id,
             _ => id,
@@ -248,6 +249,27 @@ fn options(asked: &StartRotationRequest) -> Result<RotationOptions, Status> {
 }
 
 impl Api {
+    /// Names and addresses may have been set since a certificate was imported.
+    fn carries_every_name(&self, to: Generation) -> Result<(), Status> {
+        let fleet = self.keeper.read();
+        // Whether there is such a certificate is decided by the fleet.
+        let missing = fleet
+            .certificate(to)
+            .and_then(|kept| kept.certificate.chain.first())
+            .map(|certificate| uncovered(certificate, &fleet.names_to_carry()))
+            .unwrap_or_default();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(status::failed(
+            "CERTIFICATE_LACKS_NAMES",
+            &format!(
+                "certificate {to} does not carry {}, by which clients are to reach the controller (`--name`, `convoy addresses show`); import one that \
+                 carries every name",
+                missing.join(", ")
+            ),
+        ))
+    }
     /// One rotation, or the newest.
     fn rotation(&self, id: Option<RotationId>) -> Result<Rotation, Status> {
         let fleet = self.keeper.read();

@@ -135,6 +135,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         Refusal::NoSuchGroup(_)
         | Refusal::NoSuchClient
         | Refusal::NoSuchGeneration(_)
+        | Refusal::NoSuchAddress(_)
         | Refusal::NoSuchRotation(_)
         | Refusal::NoSuchChallenge(_)
         | Refusal::NoSuchProfile(_)
@@ -163,6 +164,8 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::CertificateInUse(_)
         | Refusal::CutsOff { .. }
         | Refusal::RotationRunning { .. }
+        | Refusal::LastAddress(_)
+        | Refusal::AddressNeeded { .. }
         | Refusal::NoRotationRunning
         | Refusal::RotationOver { .. }
         | Refusal::TooLateToAbort { .. }

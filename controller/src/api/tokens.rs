@@ -1,10 +1,6 @@
 //! `TokenService`: join tokens. Their secrets are derived, handed out once, and stored nowhere.
 
-use convoy_fleet::{
-    decide::Command,
-    refusal::Refusal,
-    state::{Fleet, Outcome},
-};
+use convoy_fleet::{decide::Command, refusal::Refusal, state::Outcome};
 use convoy_proto::{
     time::read_duration,
     v1::{
@@ -81,7 +77,13 @@ impl TokenService for Api {
             .and_then(|founded| founded.roots.last())
             .ok_or_else(|| status::refused(&Refusal::NotFounded))?;
         let joining = JoinToken {
-            addresses: self.addresses(&fleet),
+            addresses: fleet
+                .addresses()
+                .map(|addresses| addresses.to_try(&[]))
+                .unwrap_or_default()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             root_digest: root.envelope.digest(),
             id,
             secret,
@@ -147,22 +149,5 @@ impl TokenService for Api {
         Ok(Response::new(RevokeTokenResponse {
             token: Some(view::token(id, token)),
         }))
-    }
-}
-
-impl Api {
-    /// `host:port` of the agents' port for every name of the controller.
-    fn addresses(&self, fleet: &Fleet) -> Vec<String> {
-        fleet
-            .server_names()
-            .iter()
-            .map(|name| {
-                if name.contains(':') {
-                    format!("[{name}]:{}", self.agents_port)
-                } else {
-                    format!("{name}:{}", self.agents_port)
-                }
-            })
-            .collect()
     }
 }

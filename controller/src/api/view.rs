@@ -49,6 +49,16 @@ pub(super) fn group(name: &GroupName, group: &Group, members: &RoaringBitmap) ->
     }
 }
 
+/// The names of clients, the first of them.
+pub(super) fn names(fleet: &Fleet, clients: &RoaringBitmap) -> Vec<String> {
+    clients
+        .iter()
+        .filter_map(|number| fleet.client(number))
+        .take(NAMED)
+        .map(|client| client.name.clone())
+        .collect()
+}
+
 /// Whom the rotation that runs waits for just now.
 pub(super) fn waited_for(fleet: &Fleet, now: Timestamp) -> RoaringBitmap {
     fleet.running().map_or_else(RoaringBitmap::new, |rotation| {

@@ -22,6 +22,12 @@ pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
         Event::RootRenewed { root } => {
             tracing::info!(version = %root.root.version, expires_at = %root.root.expires_at, actor = ?entry.actor, "root renewed")
         }
+        Event::AddressesSet { addresses } => {
+            tracing::info!(addresses = ?addresses.to_try(&[]).iter().map(ToString::to_string).collect::<Vec<_>>(), actor = ?entry.actor, "addresses set")
+        }
+        Event::AddressUsed { client, address } => {
+            tracing::info!(client = named(client), %address, "client has come by this address for the first time")
+        }
         Event::GroupCreated { group } => tracing::info!(%group, "group created"),
         Event::TokenCreated { token, group, .. } => {
             tracing::info!(%token, %group, actor = ?entry.actor, "join token created")

@@ -32,6 +32,18 @@ fn signed(root: &Root, seeds: &[u8]) -> Envelope {
     Envelope::sign(PayloadType::Root, encode_root(root), &keys)
 }
 
+fn addresses() -> Addresses {
+    let listed = |text: &str, ahead| Listed {
+        address: text.parse().expect("good"),
+        ahead,
+    };
+    Addresses::new(vec![
+        listed("a.example:7443", false),
+        listed("[::1]:1", true),
+    ])
+    .expect("good")
+}
+
 fn document() -> TrustDocument {
     TrustDocument {
         fleet_id: fleet(),
@@ -54,6 +66,7 @@ fn document() -> TrustDocument {
         ])
         .expect("anchors"),
         server_names: vec!["a.example".to_owned(), "192.0.2.1".to_owned()],
+        addresses: addresses(),
         issued_at: Timestamp::from_second(1_800_000_000).expect("in range"),
         expires_at: Timestamp::from_second(1_900_000_000).expect("in range"),
     }

@@ -12,7 +12,7 @@ use convoy_shared::{
 
 use super::{BadEntry, copied, read_length, wire};
 use crate::{
-    documents::{read_anchor, read_epoch, write_anchor},
+    documents::{read_addresses, read_anchor, read_epoch, write_addresses, write_anchor},
     time::{duration, read_timestamp, timestamp},
 };
 
@@ -100,6 +100,7 @@ impl From<&Publication> for wire::TrustPublished {
             mode,
             anchors,
             server_names,
+            addresses,
             issued_at,
             expires_at,
             purpose,
@@ -124,6 +125,7 @@ impl From<&Publication> for wire::TrustPublished {
             groups: groups.iter().map(ToString::to_string).collect(),
             documents: documents.iter().cloned().map(Into::into).collect(),
             epoch: epoch.0,
+            addresses: write_addresses(addresses),
         }
     }
 }
@@ -158,6 +160,7 @@ impl TryFrom<wire::TrustPublished> for Publication {
             mode,
             anchors: Anchors::new(anchors)?,
             server_names: wire.server_names,
+            addresses: read_addresses(wire.addresses)?,
             issued_at: read_timestamp(wire.issued_at, "issued_at")?,
             expires_at: read_timestamp(wire.expires_at, "expires_at")?,
             purpose: read_purpose(wire.purpose)?,

@@ -11,6 +11,7 @@ use convoy_fleet::{
 };
 use convoy_shared::{
     ack::Evidence,
+    address::{Addresses, Listed},
     envelope::{Envelope, PayloadType, Role, SigningKey},
     id::{AnchorNumber, ClientId, Epoch, GroupName, Incarnation, InstanceId, RootVersion},
     root::Root,
@@ -31,7 +32,24 @@ fn following(event: &Event) -> Option<Event> {
         Event::AlreadySo => Event::ServerNamesSet {
             names: vec!["a.example".to_owned(), "::1".to_owned()],
         },
-        Event::ServerNamesSet { .. } => Event::GroupCreated { group: group() },
+        Event::ServerNamesSet { .. } => Event::AddressesSet {
+            addresses: Addresses::new(vec![
+                Listed {
+                    address: "a.example:7443".parse().expect("good"),
+                    ahead: false,
+                },
+                Listed {
+                    address: "[::1]:1".parse().expect("good"),
+                    ahead: true,
+                },
+            ])
+            .expect("good"),
+        },
+        Event::AddressesSet { .. } => Event::AddressUsed {
+            client: 7,
+            address: "[::1]:1".parse().expect("good"),
+        },
+        Event::AddressUsed { .. } => Event::GroupCreated { group: group() },
         Event::GroupCreated { .. } => Event::TokenCreated {
             token: token(),
             group: group(),
@@ -200,6 +218,10 @@ fn joined() -> Joined {
     }
 }
 
+fn addresses() -> Addresses {
+    Addresses::of(vec!["a.example:7443".parse().expect("good")]).expect("good")
+}
+
 fn connected(held: Option<Revision>) -> Connected {
     Connected {
         client: 7,
@@ -256,6 +278,7 @@ fn publication(mode: Mode, purpose: Purpose) -> Publication {
         mode,
         anchors: Anchors::new(anchors).expect("anchors"),
         server_names: vec!["a.example".to_owned()],
+        addresses: addresses(),
         issued_at: at(10),
         expires_at: at(20),
         purpose,

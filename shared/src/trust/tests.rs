@@ -35,6 +35,8 @@ fn document(mode: Mode, anchors: Vec<Anchor>) -> TrustDocument {
         mode,
         anchors: Anchors::new(anchors).expect("anchors"),
         server_names: vec!["controller.example".to_owned()],
+        addresses: Addresses::of(vec!["controller.example:7443".parse().expect("good")])
+            .expect("good"),
         issued_at: at(0),
         expires_at: at(10_000),
     }

@@ -1,5 +1,7 @@
 //! Agents of a fleet: how they join, run, are killed, and what they and the controller say of them. The controller's own life stands elsewhere.
 
+use std::net::SocketAddr;
+
 use serde_json::Value;
 
 use super::{Fleet, Said};
@@ -29,6 +31,16 @@ impl Fleet {
             .spawn()
             .expect("an agent");
         self.agents.insert(name.to_owned(), child);
+    }
+
+    /// Tells clients these addresses of the controller, in place of those so far.
+    #[track_caller]
+    pub(crate) fn set_addresses(&self, addresses: &[SocketAddr]) {
+        let addresses: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+        let mut args = vec!["addresses", "set"];
+        args.extend(addresses.iter().map(String::as_str));
+        let said = self.convoy(&args);
+        assert_eq!(said.code, 0, "{said:?}");
     }
 
     /// Joins these hosts, starts their agents and waits until all are connected.

@@ -1,5 +1,6 @@
 //! The fold: how each event changes the state, live and at a restart alike. Nothing is decided here.
 
+mod addresses;
 mod clients;
 mod recovery;
 mod trust;
@@ -86,6 +87,8 @@ impl Fleet {
             // Kept in the clock's own part.
             Event::Clock(_) => {}
             Event::ServerNamesSet { names } => self.server_names.clone_from(names),
+            Event::AddressesSet { addresses } => self.set_addresses(addresses),
+            Event::AddressUsed { client, address } => self.use_address(*client, address),
             // A group exists from the publication of its trust on: there is none without.
             Event::GroupCreated { .. } | Event::AlreadySo => {}
             Event::TokenCreated {
@@ -303,6 +306,8 @@ pub fn outcome(event: &Event) -> Option<Outcome> {
         | Event::ReplicaStarted
         | Event::AlreadySo
         | Event::ServerNamesSet { .. }
+        | Event::AddressesSet { .. }
+        | Event::AddressUsed { .. }
         | Event::ClientJoined(_)
         | Event::IdentityIssued { .. }
         | Event::ClientConnected(_)

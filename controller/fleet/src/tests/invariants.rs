@@ -70,6 +70,7 @@ impl Ledger {
                     self.shown.remove(&number);
                 }
             }
+            Statement::CameBy(_) => {}
             Statement::Suspected(_) => {
                 self.shown.remove(&number);
             }

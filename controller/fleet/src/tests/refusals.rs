@@ -21,6 +21,7 @@ fn nothing_is_done_before_the_fleet_is_founded_nor_founded_twice() {
         client_ca: vec![],
         certificate: world.certificate("other"),
         server_names: vec![],
+        addresses: addresses(&["controller.example:7443"]),
     };
     assert_eq!(world.refuses(again), Refusal::AlreadyFounded);
 }

@@ -168,7 +168,11 @@ impl Talk {
     }
 
     /// Sends an order to the client. Its answer goes where the order came from.
-    pub(super) async fn pass_on(&mut self, order: Order) -> Result<(), End> {
+    pub(super) async fn pass_on(
+        &mut self,
+        order: v1::ScepOrder,
+        answer: oneshot::Sender<v1::ScepOrderAnswer>,
+    ) -> Result<(), End> {
         let refused = if self.peer.bridged || self.identity.expired {
             Some(
                 "the client has to take new trust, or to renew its identity, first: try again in a minute",
@@ -179,8 +183,8 @@ impl Talk {
                 .then_some("the client has not answered earlier orders yet: try again in a minute")
         };
         if let Some(reason) = refused {
-            let answer = v1::ScepOrderAnswer {
-                id: order.order.id,
+            let said = v1::ScepOrderAnswer {
+                id: order.id,
                 attempt: 0,
                 reason: reason.to_owned(),
                 warnings: vec![],
@@ -188,15 +192,15 @@ impl Talk {
             self.agents
                 .scep
                 .devices
-                .answered(self.identity.client, &answer.id, None);
+                .answered(self.identity.client, &said.id, None);
             // Who has asked may have gone away.
-            drop(order.answer.send(answer));
+            drop(answer.send(said));
             return Ok(());
         }
-        let id = order.order.id.clone();
-        self.send(session_response::Message::ScepOrder(order.order))
+        let id = order.id.clone();
+        self.send(session_response::Message::ScepOrder(order))
             .await?;
-        self.scep.waiting.insert(id, order.answer);
+        self.scep.waiting.insert(id, answer);
         Ok(())
     }
 

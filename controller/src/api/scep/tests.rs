@@ -36,7 +36,7 @@ use crate::{
     peer::{Identity, LocalPeer, Peer},
     scep::{Counts, Scep, authority::Authorities, crl, device::Devices},
     serve,
-    sessions::Sessions,
+    sessions::{Order, Sessions},
 };
 
 struct Bench {
@@ -62,7 +62,7 @@ impl Bench {
         .await
         .expect("opened");
         unstarted.start();
-        serve::found(&keeper, &folder, &keys, &["localhost".to_owned()])
+        serve::found(&keeper, &folder, &keys, &["localhost".to_owned()], 7443)
             .await
             .expect("founded");
         let token = TokenId::new(Uuid::from_u128(1));
@@ -110,7 +110,6 @@ impl Bench {
             folder,
             sessions: Arc::new(Sessions::default()),
             scep,
-            agents_port: 7443,
         };
         Self {
             api,
@@ -334,15 +333,22 @@ async fn a_manual_request_is_an_order_to_the_session() {
     let (_session, mut orders) = bench.api.sessions.open(bench.client, [127, 0, 0, 1].into());
     let play = async {
         let order = orders.recv().await.expect("an order");
+        let Order::Scep {
+            order,
+            answer: asked,
+        } = order
+        else {
+            panic!("another order");
+        };
         // The device asks for the names of the order, whatever its settings say.
         let challenge = bench.obtain(0, "other.example", false).await;
         assert!(challenge.is_ok_and(|challenge| challenge.challenge.len() == 32));
         let answer = ScepOrderAnswer {
-            id: order.order.id,
+            id: order.id,
             attempt: 5,
             ..ScepOrderAnswer::default()
         };
-        order.answer.send(answer).expect("heard");
+        asked.send(answer).expect("heard");
     };
     let (answer, ()) = tokio::join!(ask(), play);
     let answer = answer.expect("under way").into_inner();
