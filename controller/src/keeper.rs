@@ -5,7 +5,10 @@
 mod log;
 mod worker;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
+};
 
 use convoy_fleet::{
     client::ClientNumber,
@@ -17,7 +20,10 @@ use convoy_fleet::{
     statement::Statement,
 };
 use convoy_proto::journal::BadEntry;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 use crate::{
     health::Health,
@@ -38,7 +44,11 @@ pub struct Keeper {
     state: Arc<RwLock<Fleet>>,
     heads: watch::Receiver<Heads>,
     health: Health,
+    busy: Busy,
 }
+
+/// Since when the keeper works on one thing. `None`: it waits.
+type Busy = Arc<Mutex<Option<Instant>>>;
 
 /// How far the journal has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +92,7 @@ impl Keeper {
         let state = Arc::new(RwLock::new(Fleet::default()));
         let (publish, heads) = watch::channel(Heads::default());
         let (messages, inbox) = mpsc::channel(QUEUE);
+        let busy = Busy::default();
         let unstarted = Unstarted::open(
             journal,
             keys,
@@ -90,6 +101,7 @@ impl Keeper {
             publish,
             inbox,
             health.clone(),
+            Arc::clone(&busy),
         )
         .await?;
         let keeper = Self {
@@ -97,6 +109,7 @@ impl Keeper {
             state,
             heads,
             health,
+            busy,
         };
         Ok((keeper, unstarted))
     }
@@ -110,6 +123,19 @@ impl Keeper {
     #[must_use]
     pub const fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// Whether nothing is decided any more.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.messages.is_closed()
+    }
+
+    /// How long the keeper has worked on one thing. `None`: it waits.
+    #[must_use]
+    pub fn busy(&self) -> Option<Duration> {
+        let since = *self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| since.elapsed())
     }
 
     /// Changes as the journal grows.

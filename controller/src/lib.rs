@@ -22,6 +22,7 @@ pub mod peer;
 pub mod presence;
 pub mod pulse;
 pub mod reach;
+pub mod readiness;
 pub mod recovery;
 pub mod scep;
 pub mod serve;

@@ -1,6 +1,8 @@
 //! What a monitoring system reads: metrics, liveness, readiness, over plain HTTP. All of it is asked of the state when it is read, but for what the journal does not keep; nothing is
 //! counted twice.
 
+mod port;
+
 use std::{fmt, sync::Arc};
 
 use axum::{
@@ -9,11 +11,7 @@ use axum::{
 use convoy_fleet::{client::ClientState, gate, rotation::Phase, standing::Standing, state::Fleet};
 use convoy_proto::time::read_timestamp;
 use convoy_shared::enrolment::RequestState;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
+use http::StatusCode;
 use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -27,7 +25,7 @@ use crate::{
     api::system::system,
     clock,
     health::{Degraded, Health},
-    keeper::Keeper,
+    readiness::{Readiness, Unready},
     scep::{Counts, Scep, device::ByResult},
     sessions::Sessions,
 };
@@ -37,8 +35,8 @@ const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// What is asked.
 #[derive(Clone)]
 pub struct Source {
-    /// The state.
-    pub keeper: Keeper,
+    /// The state, and whether agents can be served.
+    pub readiness: Readiness,
     /// Who is connected just now.
     pub sessions: Arc<Sessions>,
     /// What was counted of SCEP.
@@ -50,52 +48,53 @@ pub async fn run(socket: TcpListener, source: Source) {
     let routes = Router::new()
         .route("/metrics", get(metrics))
         .route("/statusz", get(statusz))
-        .route("/livez", get(|| async { "live\n" }))
-        .route("/readyz", get(|| async { "ready\n" }))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
         .with_state(source);
-    loop {
-        let stream = match socket.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection for metrics");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let service = TowerToHyperService::new(routes.clone());
-        tokio::spawn(async move {
-            let builder = auto::Builder::new(TokioExecutor::new());
-            if let Err(error) = builder
-                .serve_connection(TokioIo::new(stream), service)
-                .await
-            {
-                tracing::debug!(%error, "a connection for metrics ended");
-            }
-        });
+    port::serve(socket, routes).await;
+}
+
+/// Only what a restart helps against.
+async fn livez(State(source): State<Source>) -> (StatusCode, String) {
+    match source.readiness.unready() {
+        Some(stopped @ Unready::KeeperStopped) => unavailable(stopped),
+        Some(_) | None => (StatusCode::OK, "live\n".to_owned()),
     }
+}
+
+async fn readyz(State(source): State<Source>) -> (StatusCode, String) {
+    match source.readiness.unready() {
+        Some(unready) => unavailable(unready),
+        None => (StatusCode::OK, "ready\n".to_owned()),
+    }
+}
+
+fn unavailable(why: Unready) -> (StatusCode, String) {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
 }
 
 async fn metrics(State(source): State<Source>) -> impl IntoResponse {
     let mut text = String::new();
     let written = render(
-        &source.keeper.read(),
+        &source.readiness.keeper.read(),
         &source.sessions,
         &source.scep.devices.ended,
         &source.scep.counts,
-        source.keeper.health(),
+        source.readiness.keeper.health(),
         clock::now(),
         &mut text,
     );
     match written {
         Ok(()) => Ok(([(CONTENT_TYPE, TEXT)], text)),
-        Err(error) => Err((http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+        Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }
 
 /// How the controller does, with the names and spellings of `convoy status -o json`.
 async fn statusz(State(source): State<Source>) -> impl IntoResponse {
-    let status = system(&source.keeper, &source.sessions);
+    let status = system(&source.readiness, &source.sessions);
     let phase = source
+        .readiness
         .keeper
         .read()
         .rotations()

@@ -39,6 +39,7 @@ use crate::{
     keys::{FleetKeys, store_server_key},
     listener::{Listener, Port},
     metrics, presence, pulse,
+    readiness::Readiness,
     recovery::{self, Hints},
     scep::{self, Counts, Scep, authority::Authorities, crl, device::Devices},
     sessions::Sessions,
@@ -194,12 +195,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }));
     let agent_service = AgentServiceServer::new(agents).max_decoding_message_size(AGENT_MESSAGE);
     let agent_routes = api::explained(tonic::service::Routes::new(agent_service));
+    let readiness = Readiness {
+        keeper: keeper.clone(),
+        configs: Arc::clone(&configs),
+    };
     let api = Api {
         keeper: keeper.clone(),
         keys,
         folder: Arc::clone(&folder),
         sessions: Arc::clone(&sessions),
         sights,
+        readiness: readiness.clone(),
         hints: Arc::clone(&hints),
         scep: Arc::clone(&scep),
     };
@@ -215,7 +221,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let socket = bind(address, "--metrics-addr").await?;
         addresses += &format!("metrics {}\n", socket.local_addr()?);
         let source = metrics::Source {
-            keeper: keeper.clone(),
+            readiness,
             sessions: Arc::clone(&sessions),
             scep: Arc::clone(&scep),
         };

@@ -45,8 +45,8 @@ use prost::Message;
 use tonic::{Request, Status, service::Routes};
 
 use crate::{
-    folder::Folder, keeper::Keeper, keys::FleetKeys, peer::LocalPeer, recovery::Hints, scep::Scep,
-    sessions::Sessions, sights::Sights,
+    folder::Folder, keeper::Keeper, keys::FleetKeys, peer::LocalPeer, readiness::Readiness,
+    recovery::Hints, scep::Scep, sessions::Sessions, sights::Sights,
 };
 
 /// What the services share.
@@ -64,6 +64,8 @@ pub struct Api {
     pub sights: Arc<Sights>,
     /// What hints that the journal is an old copy.
     pub hints: Arc<Hints>,
+    /// Whether agents can be served.
+    pub readiness: Readiness,
     /// SCEP.
     pub scep: Arc<Scep>,
 }

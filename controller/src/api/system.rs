@@ -14,7 +14,7 @@ use super::{Api, actor, named, status, view};
 use crate::{
     clock,
     health::{Degraded, Health},
-    keeper::Keeper,
+    readiness::Readiness,
     sessions::Sessions,
 };
 
@@ -26,7 +26,7 @@ impl SystemService for Api {
     ) -> Result<Response<GetStatusResponse>, Status> {
         actor(&request)?;
         Ok(Response::new(GetStatusResponse {
-            status: Some(system(&self.keeper, &self.sessions)),
+            status: Some(system(&self.readiness, &self.sessions)),
         }))
     }
 
@@ -46,22 +46,24 @@ impl SystemService for Api {
         self.decide(Command::Clock(confirm), actor, named).await?;
         self.keeper.health().clear(Degraded::Clock);
         Ok(Response::new(ConfirmClockResponse {
-            status: Some(system(&self.keeper, &self.sessions)),
+            status: Some(system(&self.readiness, &self.sessions)),
         }))
     }
 }
 
 /// How the controller does.
 #[must_use]
-pub fn system(keeper: &Keeper, sessions: &Sessions) -> SystemStatus {
+pub fn system(readiness: &Readiness, sessions: &Sessions) -> SystemStatus {
+    let unready = readiness.unready();
+    let keeper = &readiness.keeper;
     let fleet = keeper.read();
     let rotation = fleet.rotations().last();
     let serving = fleet
         .serving()
         .and_then(|generation| Some((generation, fleet.certificate(generation)?)));
     SystemStatus {
-        ready: true,
-        unready_reason: String::new(),
+        ready: unready.is_none(),
+        unready_reason: unready.map(|why| why.to_string()).unwrap_or_default(),
         degraded: degraded(keeper.health()),
         clients: view::count(fleet.roster().len()),
         connected: view::count(fleet.roster().intersection_len(&sessions.clients())),

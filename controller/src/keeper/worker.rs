@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Heads, KeeperError, Message, log};
+use super::{Busy, Heads, KeeperError, Message, log};
 use crate::{
     clock::{self, Reading},
     documents, failpoint,
@@ -56,6 +56,7 @@ impl Unstarted {
         publish: watch::Sender<Heads>,
         inbox: mpsc::Receiver<Message>,
         health: Health,
+        busy: Busy,
     ) -> Result<Self, KeeperError> {
         let mut worker = Worker {
             journal,
@@ -66,6 +67,7 @@ impl Unstarted {
             publish,
             inbox,
             health,
+            busy,
             waiting: VecDeque::new(),
             failed: false,
             looked_at: clock::now(),
@@ -93,6 +95,7 @@ struct Worker {
     publish: watch::Sender<Heads>,
     inbox: mpsc::Receiver<Message>,
     health: Health,
+    busy: Busy,
     /// What came while a batch was gathered and does not belong to it, in the order in which it came.
     waiting: VecDeque<Message>,
     /// A duty could not be done: it is tried again soon, also if nobody says anything.
@@ -110,15 +113,20 @@ struct Worker {
 impl Worker {
     async fn run(mut self) {
         loop {
+            self.works(true);
             self.do_duties().await;
             let message = match self.waiting.pop_front() {
                 Some(message) => message,
-                None => match self.next_message().await {
-                    Next::Message(message) => message,
-                    Next::Deadline => continue,
-                    Next::Closed => return,
-                },
+                None => {
+                    self.works(false);
+                    match self.next_message().await {
+                        Next::Message(message) => message,
+                        Next::Deadline => continue,
+                        Next::Closed => return,
+                    }
+                }
             };
+            self.works(true);
             match message {
                 Message::Command {
                     command,
@@ -140,6 +148,11 @@ impl Worker {
                 Message::Look => {}
             }
         }
+    }
+
+    /// It begins with one thing, or waits for the next.
+    fn works(&self, works: bool) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = works.then(Instant::now);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Fleet> {

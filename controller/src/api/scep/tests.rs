@@ -34,9 +34,11 @@ use crate::{
     keeper::Keeper,
     keys::FleetKeys,
     peer::{Identity, LocalPeer, Peer},
+    readiness::Readiness,
     scep::{Counts, Scep, authority::Authorities, crl, device::Devices},
     serve,
     sessions::{Order, Sessions},
+    tls::TlsConfigs,
 };
 
 struct Bench {
@@ -102,7 +104,13 @@ impl Bench {
             counts: Counts::default(),
             devices: Devices::default(),
         });
+        let ca = keeper.read().founded().expect("a fleet").client_ca.clone();
+        let configs = TlsConfigs::new(Arc::clone(&folder), &ca).expect("a CA");
         let api = Api {
+            readiness: Readiness {
+                keeper: keeper.clone(),
+                configs: Arc::new(configs),
+            },
             sights: Arc::default(),
             hints: Arc::default(),
             keeper,
