@@ -1,9 +1,9 @@
 //! The state folder: who may enter, who holds it, and writes that survive a power cut. What is written is none of its business.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -30,7 +30,7 @@ impl StateDir {
     /// # Errors
     /// If it cannot be made, or others may enter it.
     pub fn create(path: &Path) -> Result<Self, DiskError> {
-        match DirBuilder::new().recursive(true).mode(0o700).create(path) {
+        match convoy_host::folder::make(path, 0o700) {
             Ok(()) => Self::open(path),
             Err(source) => Err(DiskError::io("make", path, source)),
         }

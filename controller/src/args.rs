@@ -72,6 +72,11 @@ pub struct Args {
     #[arg(long)]
     pub accept_clock: bool,
 
+    /// Start although the journal has lost its newest entries: an older copy was put back, and there is no newer one. Clients may hold trust that it
+    /// does not know.
+    #[arg(long)]
+    pub accept_older_journal: bool,
+
     /// Say more (-v: debug, -vv: trace). `RUST_LOG` says it precisely.
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,

@@ -1,9 +1,9 @@
 //! The data folder: its lock, and files that survive a power cut. What the files mean is decided elsewhere.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -26,11 +26,7 @@ impl Folder {
             path: path.to_owned(),
             source,
         };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(failed)?;
+        convoy_host::folder::make(path, 0o700).map_err(failed)?;
         let mode = fs::metadata(path).map_err(failed)?.mode() & 0o777;
         if mode & 0o077 != 0 {
             let path = path.to_owned();
@@ -72,11 +68,7 @@ impl Folder {
     /// As the operating system says.
     pub fn make(&self, name: &str) -> Result<(), FolderError> {
         let path = self.join(name);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|source| FolderError::Io { path, source })
+        convoy_host::folder::make(&path, 0o700).map_err(|source| FolderError::Io { path, source })
     }
 
     /// Whether nothing is in a folder inside.

@@ -26,11 +26,15 @@ pub enum Degraded {
     Superseded,
     /// Something hints that the journal is older than the fleet.
     JournalHints,
+    /// The journal cannot be written: nothing is decided.
+    Journal,
+    /// The disk is full: nothing can be written, and nothing is decided.
+    DiskFull,
 }
 
 impl Degraded {
     /// All, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Clock,
         Self::Certificate,
         Self::OldCertificate,
@@ -39,6 +43,8 @@ impl Degraded {
         Self::JournalOlder,
         Self::Superseded,
         Self::JournalHints,
+        Self::Journal,
+        Self::DiskFull,
     ];
 
     /// The code, as scripts and metrics read it. It never changes its meaning.
@@ -53,6 +59,8 @@ impl Degraded {
             Self::JournalOlder => "journal_older",
             Self::Superseded => "superseded",
             Self::JournalHints => "journal_hints",
+            Self::Journal => "journal",
+            Self::DiskFull => "disk_full",
         }
     }
 
@@ -64,7 +72,9 @@ impl Degraded {
             | Self::OldCertificate
             | Self::Duty
             | Self::JournalOlder
-            | Self::Superseded => true,
+            | Self::Superseded
+            | Self::Journal
+            | Self::DiskFull => true,
             Self::JournalHints => false,
             // The controller may have no way to an address that clients have.
             Self::Addresses => false,

@@ -71,6 +71,10 @@ enum Message {
         statement: Statement,
         reply: oneshot::Sender<Result<(), KeeperError>>,
     },
+    Begin {
+        command: Box<Command>,
+        reply: oneshot::Sender<()>,
+    },
     Order {
         order: Box<Order>,
         reply: oneshot::Sender<Result<(), OrderError>>,
@@ -166,6 +170,24 @@ impl Keeper {
             .await
             .map_err(|_| KeeperError::Gone)?;
         answer.await.map_err(|_| KeeperError::Gone)?
+    }
+
+    /// Has it written down that this process has begun, before anything else is. While the journal cannot be written, nothing else is decided, and it
+    /// is tried again.
+    ///
+    /// # Errors
+    /// If the keeper has stopped.
+    pub async fn begin(&self, start: Command) -> Result<(), KeeperError> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Begin {
+            command: Box::new(start),
+            reply,
+        };
+        self.messages
+            .send(message)
+            .await
+            .map_err(|_| KeeperError::Gone)?;
+        answer.await.map_err(|_| KeeperError::Gone)
     }
 
     /// Takes in a client's statement, and answers when it is durable.

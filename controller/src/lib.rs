@@ -8,6 +8,7 @@ pub mod beside;
 pub mod certificate;
 pub mod checks;
 pub mod clock;
+pub mod disk;
 pub mod documents;
 pub mod failpoint;
 pub mod folder;

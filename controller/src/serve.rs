@@ -31,7 +31,7 @@ use crate::{
     authority, beside,
     certificate::ServerCertificate,
     checks::Checks,
-    clock, documents,
+    clock, disk, documents,
     folder::Folder,
     health::Health,
     journal::redb::RedbJournal,
@@ -91,7 +91,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "{} holds the keys of a fleet, and no journal.redb; put it back from a backup, or give an empty folder",
         args.data_dir.display()
     );
-    let journal = Arc::new(RedbJournal::open(journal)?);
+    let journal = Arc::new(if args.accept_older_journal {
+        RedbJournal::open_older(journal)?
+    } else {
+        RedbJournal::open(journal)?
+    });
     let sessions = Arc::new(Sessions::default());
     let (keeper, unstarted) = Keeper::open(
         journal,
@@ -129,7 +133,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         server_names: names,
         mark: clock::boot_mark(),
     };
-    keeper.command(start, Actor::Controller, None).await?;
+    keeper.begin(start).await?;
     if args.accept_clock {
         accept_clock(&keeper).await?;
     }
@@ -140,7 +144,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .map(|founded| founded.client_ca.clone())
         .context("the journal holds no fleet")?;
     let configs = Arc::new(TlsConfigs::new(Arc::clone(&folder), &client_ca)?);
-    beside::adopt(&folder, &keeper).await?;
+    if let Err(error) = beside::adopt(&folder, &keeper).await {
+        let error = anyhow::Error::from(error);
+        tracing::error!(
+            error = format!("{error:#}"),
+            "certificates that the journal does not know cannot be taken up"
+        );
+    }
     swap::load_served(&keeper, &configs, &folder)?;
     let checks = Arc::new(Checks::default());
     let sights = Arc::new(Sights::default());
@@ -231,6 +241,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tokio::spawn(recovery::tell(keeper.clone(), Arc::clone(&hints)));
     tokio::spawn(Arc::clone(&table).run());
     tokio::spawn(pulse::run(keeper.clone()));
+    tokio::spawn(disk::watch(args.data_dir.clone(), keeper.health().clone()));
     tokio::spawn(ways::run(keeper));
     for socket in agents_sockets {
         let routes = agent_routes.clone();
@@ -244,7 +255,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     ));
 
     // With port 0 nobody knows the addresses but the controller.
-    folder.write("addresses", addresses.as_bytes())?;
+    if let Err(error) = folder.write("addresses", addresses.as_bytes()) {
+        tracing::warn!(
+            error = format!("{:#}", anyhow::Error::from(error)),
+            "cannot write down where it serves"
+        );
+    }
     tracing::info!(agents = ?agents_at, api = %api_at, data_dir = %args.data_dir.display(), "serving");
     stopped().await?;
     tracing::info!("stopping");

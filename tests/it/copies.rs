@@ -259,7 +259,9 @@ fn an_old_journal_beside_newer_keys_serves_what_it_does_not_know() {
     // when it is put back beside everything else,
     fleet.kill_controller();
     fs::copy(fleet.path("journal"), &journal).expect("copied");
+    fleet.set_options(&["--accept-older-journal"]);
     fleet.start_controller();
+    fleet.set_options(&[]);
     fleet.wake(&["one", "two"]);
 
     // then the certificate beside it is served to those that trust nothing else,

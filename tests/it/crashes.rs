@@ -331,12 +331,12 @@ pub(crate) fn entries(fleet: &Fleet) -> Vec<(u64, Vec<u8>)> {
     all.collect()
 }
 
-fn journal(fleet: &Fleet) -> PathBuf {
+pub(crate) fn journal(fleet: &Fleet) -> PathBuf {
     fleet.data_dir().join("journal.redb")
 }
 
 /// The controller does not start, each time that it is tried, and says why in one line.
-fn refuses_to_start(fleet: &mut Fleet, why: &str) {
+pub(crate) fn refuses_to_start(fleet: &mut Fleet, why: &str) {
     for _ in 0..2 {
         fleet.start_controller_held_at("nowhere");
         assert_eq!(fleet.await_controller_end(), 1);

@@ -24,6 +24,7 @@ mod host_clocks;
 mod identity;
 mod importing;
 mod joining;
+mod journal;
 mod lease;
 mod liars;
 mod metrics;

@@ -1,6 +1,7 @@
 //! The journal in a file of this machine (redb). It is verified, never repaired here, and one process holds it at a time.
 
 pub(crate) mod file;
+mod head;
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -11,7 +12,6 @@ use std::{
 };
 
 use ::redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
-use convoy_shared::id::Digest;
 use futures_util::future::BoxFuture;
 use tokio::task::spawn_blocking;
 
@@ -20,6 +20,7 @@ use super::{
     record::{NO_ENTRY, Record},
 };
 use file::{begin_write, calmly, storage};
+use head::{Head, HeadFile};
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 
@@ -41,13 +42,7 @@ struct Shared {
 struct Opened {
     database: Arc<Database>,
     head: Head,
-}
-
-/// The newest durable entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Head {
-    number: u64,
-    hash: Digest,
+    kept: Arc<HeadFile>,
 }
 
 impl RedbJournal {
@@ -55,13 +50,24 @@ impl RedbJournal {
     /// follows the one before. Blocks.
     ///
     /// # Errors
-    /// If another process holds the file, it is damaged, or the storage fails.
+    /// If another process holds the file, it is damaged, it has lost entries that were written, or the storage fails.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
-        let path = path.into();
+        Self::open_as(path.into(), Older::Refuse)
+    }
+
+    /// The same for a journal that has lost its newest entries, because an operator says that no newer copy is left: it goes on from what it has.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_older(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        Self::open_as(path.into(), Older::Accept)
+    }
+
+    fn open_as(path: PathBuf, older: Older) -> Result<Self, OpenError> {
         if !path.try_exists().map_err(storage)? {
             begin(&path)?;
         }
-        let opened = Opened::open(&path)?;
+        let opened = Opened::open(&path, older)?;
         Ok(Self(Arc::new(Shared {
             path,
             appending: Mutex::new(()),
@@ -110,14 +116,16 @@ impl Shared {
             return Err(AppendError::Conflict { head: head.number });
         }
         let record = Record::new(head.number.saturating_add(1), head.hash, payload)?;
-        if let Err(error) = calmly(|| write(&opened.database, &record)) {
-            *lock(&self.opened) = None;
-            return Err(AppendError::Storage(error));
-        }
         let head = Head {
             number: record.number,
             hash: record.hash,
         };
+        let written = calmly(|| write(&opened.database, &record))
+            .and_then(|()| opened.kept.write(head).map_err(storage));
+        if let Err(error) = written {
+            *lock(&self.opened) = None;
+            return Err(AppendError::Storage(error));
+        }
         *lock(&self.opened) = Some(Opened { head, ..opened });
         Ok(head.number)
     }
@@ -127,14 +135,21 @@ impl Shared {
         if let Some(opened) = &*slot {
             return Ok(opened.clone());
         }
-        let opened = Opened::open(&self.path)?;
+        let opened = Opened::open(&self.path, Older::Refuse)?;
         *slot = Some(opened.clone());
         Ok(opened)
     }
 }
 
+/// What to do with a journal that has lost its newest entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Older {
+    Refuse,
+    Accept,
+}
+
 impl Opened {
-    fn open(path: &Path) -> Result<Self, OpenError> {
+    fn open(path: &Path, older: Older) -> Result<Self, OpenError> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).open(path).map_err(storage)?;
         file.set_permissions(Permissions::from_mode(0o600))
@@ -143,11 +158,34 @@ impl Opened {
             // redb would begin a new journal in it, and nobody would learn that the old one is gone.
             return Err(OpenError::Empty);
         }
+        file::forget_cached(&file).map_err(storage)?;
         let database = calmly(|| open_database(file))?;
         let head = calmly(|| newest(&database))?;
+        let beside = head::path_beside(path);
+        let kept = match HeadFile::open(&beside).map_err(storage)? {
+            Some((kept, Some(known))) => match check_head(&database, head, known) {
+                Err(error) if older == Older::Refuse => return Err(error),
+                Ok(()) if head == known => kept,
+                // The entry was durable before its head was: what is ahead is nothing lost.
+                Ok(()) => {
+                    kept.write(head).map_err(storage)?;
+                    kept
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the older journal is accepted; `convoy recover show` says what clients hold beyond it");
+                    HeadFile::make(&beside, head).map_err(storage)?
+                }
+            },
+            // A journal without an entry has no head yet.
+            None | Some((_, None)) if head.number > 0 && older == Older::Refuse => {
+                return Err(OpenError::NoHead(beside));
+            }
+            None | Some((_, None)) => HeadFile::make(&beside, head).map_err(storage)?,
+        };
         Ok(Self {
             database: Arc::new(database),
             head,
+            kept: Arc::new(kept),
         })
     }
 
@@ -219,12 +257,7 @@ fn begin(path: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(storage(error).into()),
     }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        Some(_) | None => Path::new("."),
-    };
-    let folder = File::open(folder).map_err(storage)?;
-    folder.sync_all().map_err(storage)?;
+    file::sync_folder_of(path).map_err(storage)?;
     Ok(())
 }
 
@@ -268,6 +301,33 @@ fn newest(database: &Database) -> Result<Head, OpenError> {
     })
 }
 
+/// Whether the entry that is known to have been the newest is there.
+fn check_head(database: &Database, head: Head, known: Head) -> Result<(), OpenError> {
+    if known.number > head.number {
+        return Err(OpenError::Older {
+            newest: head.number,
+            written: known.number,
+        });
+    }
+    let hash = match known.number {
+        0 => NO_ENTRY,
+        number => {
+            let transaction = database.begin_read().map_err(storage)?;
+            let table = transaction.open_table(ENTRIES).map_err(storage)?;
+            let stored = table.get(number).map_err(storage)?;
+            let stored = stored.ok_or(ReadError::Missing { number })?;
+            Record::parse(number, stored.value())?.hash
+        }
+    };
+    if hash == known.hash {
+        Ok(())
+    } else {
+        Err(OpenError::Other {
+            number: known.number,
+        })
+    }
+}
+
 fn write(database: &Database, record: &Record<'_>) -> Result<(), Cause> {
     let transaction = begin_write(database)?;
     {
@@ -295,6 +355,34 @@ pub enum OpenError {
         "the journal's file is empty: it was cut off from outside; put the data folder back from its newest copy"
     )]
     Empty,
+    /// Entries that were written and spoken of are not there.
+    #[error(
+        "the journal ends with entry {newest}, and entry {written} was written: an older copy was put back, or the disk has lost what it had \
+         written. Clients may hold trust that this journal does not know. Put the newest copy of the whole data folder back; if there is none, \
+         start once with --accept-older-journal"
+    )]
+    Older {
+        /// The newest that is there.
+        newest: u64,
+        /// The newest that was written.
+        written: u64,
+    },
+    /// What was written under a number is not what is there.
+    #[error(
+        "the journal's entry {number} is not the one that this controller wrote: another copy was put back, which has since gone another way. \
+         Put the newest copy of the whole data folder back; if there is none, start once with --accept-older-journal"
+    )]
+    Other {
+        /// Its number.
+        number: u64,
+    },
+    /// Nobody can say whether the newest entry is there.
+    #[error(
+        "{}, which says what the journal's newest entry is, is missing or damaged: nobody can say whether the journal has lost its end. Put the \
+         newest copy of the whole data folder back; if there is none, start once with --accept-older-journal",
+        .0.display()
+    )]
+    NoHead(PathBuf),
     /// Its newest entries cannot be read.
     #[error("the journal's end cannot be read")]
     Read(#[from] ReadError),
@@ -309,9 +397,12 @@ impl From<OpenError> for ReadError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Read(error) => error,
-            error @ (OpenError::InUse | OpenError::Empty | OpenError::Storage(_)) => {
-                Self::Storage(Box::new(error))
-            }
+            error @ (OpenError::InUse
+            | OpenError::Empty
+            | OpenError::Older { .. }
+            | OpenError::Other { .. }
+            | OpenError::NoHead(_)
+            | OpenError::Storage(_)) => Self::Storage(Box::new(error)),
         }
     }
 }

@@ -28,7 +28,7 @@ use tokio::{
 use super::{Busy, Heads, KeeperError, Message, log};
 use crate::{
     clock::{self, Reading},
-    documents, failpoint,
+    disk, documents, failpoint,
     health::{Degraded, Health},
     journal::{AppendError, Cause, Journal},
     keys::FleetKeys,
@@ -69,6 +69,8 @@ impl Unstarted {
             health,
             busy,
             waiting: VecDeque::new(),
+            owed: None,
+            not_before: None,
             failed: false,
             looked_at: clock::now(),
             started: false,
@@ -98,6 +100,10 @@ struct Worker {
     busy: Busy,
     /// What came while a batch was gathered and does not belong to it, in the order in which it came.
     waiting: VecDeque<Message>,
+    /// What this process has to write down before anything else.
+    owed: Option<Command>,
+    /// The journal could not be written: nothing is tried before this.
+    not_before: Option<Instant>,
     /// A duty could not be done: it is tried again soon, also if nobody says anything.
     failed: bool,
     /// When duties were looked for last: a deadline after that is still to come.
@@ -114,7 +120,9 @@ impl Worker {
     async fn run(mut self) {
         loop {
             self.works(true);
-            self.do_duties().await;
+            if self.pay().await {
+                self.do_duties().await;
+            }
             let message = match self.waiting.pop_front() {
                 Some(message) => message,
                 None => {
@@ -146,6 +154,13 @@ impl Worker {
                 Message::Order { order, reply } => self.orders(order, reply).await,
                 // Whatever is due is looked for before each message.
                 Message::Look => {}
+                Message::Begin { command, reply } => {
+                    self.owed = Some(*command);
+                    self.pay().await;
+                    if reply.send(()).is_err() {
+                        tracing::debug!("nobody waits for the start");
+                    }
+                }
             }
         }
     }
@@ -175,6 +190,22 @@ impl Worker {
         tokio::select! {
             message = self.inbox.recv() => message.map_or(Next::Closed, Next::Message),
             () = sleep_until(deadline) => Next::Deadline,
+        }
+    }
+
+    /// Writes down that this process has begun, before anything else is. False while that cannot be.
+    async fn pay(&mut self) -> bool {
+        let Some(command) = self.owed.take() else {
+            return true;
+        };
+        match self.serve(&command, Actor::Controller, None).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::debug!(%error, "the controller's start cannot be written down yet");
+                self.owed = Some(command);
+                self.failed = true;
+                false
+            }
         }
     }
 
@@ -300,6 +331,10 @@ impl Worker {
         if events.is_empty() {
             return Ok(None);
         }
+        // After a failure each try may read the whole journal again.
+        if self.owed.is_some() || self.not_before.is_some_and(|time| Instant::now() < time) {
+            return Err(KeeperError::Unsaved);
+        }
         if let Some(fleet) = self.fleet_id(&events) {
             documents::seal(&self.keys, fleet, &mut events);
         }
@@ -326,6 +361,8 @@ impl Worker {
             }
             Err(error) => return Err(error.into()),
         };
+        self.not_before = None;
+        disk::clear(&self.health);
         if let Some(phase) = phase {
             failpoint::hold(&format!("saved.{phase}")).await;
         }
@@ -342,13 +379,19 @@ impl Worker {
         entry: &Entry,
         cause: Cause,
     ) -> Result<Option<Outcome>, KeeperError> {
-        tracing::error!(%cause, "the journal failed; looking whether the entry is there");
+        disk::say(&self.health, &cause);
+        self.not_before = Some(Instant::now() + AGAIN);
         let before = self.heads.entry;
         match self.catch_up().await {
-            Ok(()) if self.heads.entry > before => Ok(outcome_of(entry)),
+            Ok(()) if self.heads.entry > before => {
+                self.not_before = None;
+                disk::clear(&self.health);
+                Ok(outcome_of(entry))
+            }
             Ok(()) => Err(AppendError::Storage(cause).into()),
             Err(error) => {
-                tracing::error!(%error, "the journal cannot be read either");
+                let why: Cause = Box::new(error);
+                disk::say(&self.health, &why);
                 Err(KeeperError::Unknown)
             }
         }

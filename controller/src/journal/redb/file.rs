@@ -48,6 +48,19 @@ pub(crate) fn begin_write(database: &Database) -> Result<WriteTransaction, Cause
     Ok(transaction)
 }
 
+/// Makes the folder that a file is in durable: that it has this file.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    File::open(convoy_host::folder::above(path))?.sync_all()
+}
+
+/// Has what is read from now on come from the disk. After a failed fsync the system's cache may hold what never reached it, as if it had.
+pub(crate) fn forget_cached(file: &File) -> io::Result<()> {
+    // What is still to be written is kept in the cache: first it has to be on the disk.
+    file.sync_all()?;
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
+    Ok(())
+}
+
 /// What redb does not expect of a file makes it panic; here that is an error like any other.
 pub(crate) fn calmly<T, E: From<Cause>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     catch_unwind(AssertUnwindSafe(work))

@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
+use convoy_shared::id::Digest;
 use tempfile::TempDir;
 
 use super::{
@@ -75,7 +76,7 @@ async fn the_file_is_its_owners_alone_and_held_by_one() {
     assert_eq!(mode & 0o777, 0o600);
     assert!(matches!(RedbJournal::open(&path), Err(OpenError::InUse)));
     let files = fs::read_dir(folder.path()).expect("lists").count();
-    assert_eq!(files, 1, "nothing unfinished is left");
+    assert_eq!(files, 2, "the journal and its head, and nothing unfinished");
 }
 
 #[tokio::test]
@@ -206,8 +207,18 @@ async fn after_a_failure_the_file_is_opened_anew() {
 }
 
 /// In a file that was not closed, this bit says which of two commits is the newer one, and nothing else in the file does: flipped, it takes the
-/// last entry back as if its append had never ended. What agents hold tells it then, as after a restored backup.
+/// last entry back as if its append had never ended.
 const NEWER_COMMIT: (usize, u8) = (9, 1);
+
+/// Puts these bytes, and the head that is known, in the place of a journal.
+fn put(path: &Path, journal: &[u8], head: &[u8]) {
+    fs::write(path, journal).expect("written");
+    fs::write(head::path_beside(path), head).expect("written");
+}
+
+fn head_of(path: &Path) -> Vec<u8> {
+    fs::read(head::path_beside(path)).expect("reads")
+}
 
 #[tokio::test]
 async fn no_byte_of_the_file_changes_what_is_read_in_silence() {
@@ -224,7 +235,7 @@ async fn no_byte_of_the_file_changes_what_is_read_in_silence() {
         for at in offsets {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1;
-            fs::write(&copy, flipped).expect("written");
+            put(&copy, &flipped, &head_of(&whole));
             match everything(&copy).await {
                 Ok(entries) => assert!(entries == written(), "byte {at}"),
                 Err(_) => refused += 1,
@@ -235,7 +246,7 @@ async fn no_byte_of_the_file_changes_what_is_read_in_silence() {
 }
 
 #[tokio::test]
-async fn one_bit_of_an_unclosed_file_can_take_back_the_last_entry_only() {
+async fn one_bit_that_takes_the_last_entry_back_is_refused() {
     let folder = folder();
     let (whole, copy) = (folder.path().join("journal"), folder.path().join("copy"));
     journal(&whole).await;
@@ -244,6 +255,65 @@ async fn one_bit_of_an_unclosed_file_can_take_back_the_last_entry_only() {
     appended.expect("appended");
     let mut bytes = fs::read(&whole).expect("reads");
     bytes[NEWER_COMMIT.0] ^= NEWER_COMMIT.1;
-    fs::write(&copy, bytes).expect("written");
+    put(&copy, &bytes, &head_of(&whole));
+    for _ in 0..2 {
+        assert!(matches!(
+            RedbJournal::open(&copy),
+            Err(OpenError::Older {
+                newest: ENTRIES_WRITTEN,
+                written
+            }) if written == ENTRIES_WRITTEN + 1
+        ));
+    }
+    // An operator may go on from what is there.
+    drop(RedbJournal::open_older(&copy).expect("accepted"));
     assert_eq!(everything(&copy).await.expect("reads"), written());
+}
+
+#[tokio::test]
+async fn a_journal_that_is_ahead_of_its_head_is_whole() {
+    let folder = folder();
+    let path = folder.path().join("journal");
+    journal(&path).await;
+    let before = head_of(&path);
+    let number = open(&path).append(ENTRIES_WRITTEN, b"on".to_vec()).await;
+    assert_eq!(number.expect("appended"), ENTRIES_WRITTEN + 1);
+    let after = head_of(&path);
+    assert_ne!(before, after);
+    // As a kill between the commit and its head leaves it.
+    fs::write(head::path_beside(&path), before).expect("written");
+    assert_eq!(
+        open(&path).head().await.expect("a head"),
+        ENTRIES_WRITTEN + 1
+    );
+    assert_eq!(head_of(&path), after, "it catches up");
+}
+
+#[tokio::test]
+async fn a_head_that_is_gone_damaged_or_of_another_past_is_refused() {
+    let folder = folder();
+    let path = folder.path().join("journal");
+    journal(&path).await;
+    let beside = head::path_beside(&path);
+    fs::remove_file(&beside).expect("removed");
+    assert!(matches!(
+        RedbJournal::open(&path),
+        Err(OpenError::NoHead(_))
+    ));
+    fs::write(&beside, b"damaged").expect("written");
+    assert!(matches!(
+        RedbJournal::open(&path),
+        Err(OpenError::NoHead(_))
+    ));
+    let other = Head {
+        number: 7,
+        hash: Digest::of(b"another past"),
+    };
+    HeadFile::make(&beside, other).expect("made");
+    assert!(matches!(
+        RedbJournal::open(&path),
+        Err(OpenError::Other { number: 7 })
+    ));
+    drop(RedbJournal::open_older(&path).expect("accepted"));
+    assert_eq!(everything(&path).await.expect("reads"), written());
 }

@@ -79,7 +79,7 @@ impl Worker {
             }
         };
         if let Err(error) = &saved {
-            tracing::error!(%error, "cannot save what clients stated");
+            tracing::debug!(%error, "cannot save what clients stated");
         }
         for reply in replies {
             drop(reply.send(match &saved {
@@ -140,7 +140,7 @@ impl Worker {
             }
         };
         if let Err(error) = &saved {
-            tracing::error!(%error, "cannot save certificate orders");
+            tracing::debug!(%error, "cannot save certificate orders");
         }
         for ((_, reply), refused) in orders.into_iter().zip(refused) {
             drop(reply.send(match (refused, &saved) {
@@ -173,7 +173,10 @@ impl Worker {
             match take(next) {
                 Ok(one) => taken.push(one),
                 Err(other) => {
-                    let alone = matches!(other, Message::Command { .. } | Message::Look);
+                    let alone = matches!(
+                        other,
+                        Message::Command { .. } | Message::Begin { .. } | Message::Look
+                    );
                     closed = alone || self.waiting.len() >= BATCH;
                     self.waiting.push_back(other);
                 }
