@@ -1,7 +1,7 @@
 //! Handshakes that show what this client accepts: probe and decoy for the controller, and the production certificate for people. No session
 //! is held here, and nothing is stored.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use convoy_proto::{
     agent::{read_check_token, read_held},
@@ -15,7 +15,7 @@ use convoy_shared::{
     trust::{Accepted, ModeInForce},
 };
 use jiff::Timestamp;
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     address::Address,
@@ -159,12 +159,44 @@ fn prepare(dir: &StateDir, expected: Held, clock: &Clock) -> Result<Ready, Check
 
 impl Ready {
     async fn run(self, address: &Address, works: Option<SocketAddr>, ask: Ask) -> v1::CheckReport {
-        let probe = match ask.probe {
-            Some(generation) => self.one(address, works, &Label::Probe(generation)).await,
-            None => Shaken::ended(HandshakeOutcome::NotRun),
+        let Some(generation) = ask.probe else {
+            let decoy = self.one(address, works, &Label::Decoy(ask.token)).await;
+            let probe = Shaken::ended(HandshakeOutcome::NotRun);
+            return report(ask.token, self.state.held(), self.mode, probe, decoy);
         };
-        let decoy = self.one(address, works, &Label::Decoy(ask.token)).await;
-        report(ask.token, self.state.held(), self.mode, probe, decoy)
+        let ready = Arc::new(self);
+        let others = Self::over_others(&ready, address, generation);
+        let probe = ready.one(address, works, &Label::Probe(generation)).await;
+        let decoy = ready.one(address, works, &Label::Decoy(ask.token)).await;
+        let mut report = report(ask.token, ready.state.held(), ready.mode, probe, decoy);
+        report.others = others.join_all().await;
+        report
+    }
+
+    /// Probes over the document's other addresses, all at once: one that leads nowhere takes its time.
+    fn over_others(
+        ready: &Arc<Self>,
+        session: &Address,
+        generation: Generation,
+    ) -> JoinSet<v1::ProbeOver> {
+        let mut probes = JoinSet::new();
+        let listed = ready.state.trust.document.addresses.as_slice().iter();
+        for (place, listed) in (0_u8..).zip(listed) {
+            if listed.address == *session {
+                continue;
+            }
+            let (ready, address) = (Arc::clone(ready), listed.address.clone());
+            probes.spawn(async move {
+                let label = Label::ProbeOver(generation, place);
+                let shaken = ready.one(&address, None, &label).await;
+                v1::ProbeOver {
+                    place: place.into(),
+                    outcome: v1::HandshakeOutcome::from(shaken.outcome).into(),
+                    failure: shaken.failure,
+                }
+            });
+        }
+        probes
     }
 
     async fn one(&self, address: &Address, works: Option<SocketAddr>, label: &Label) -> Shaken {
@@ -199,6 +231,7 @@ fn report(
             probe.failure
         },
         wall_clock_seconds: wall().as_second(),
+        others: Vec::new(),
     }
 }
 

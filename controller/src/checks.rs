@@ -2,7 +2,7 @@
 //! is lost is asked for again.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -16,6 +16,7 @@ use convoy_fleet::{
 };
 use convoy_shared::{
     ack::{HandshakeOutcome, Held},
+    address::Address,
     id::Generation,
     label::CheckToken,
     trust::ModeInForce,
@@ -48,6 +49,8 @@ pub struct Check {
     pub held: Held,
     /// What is asked for.
     pub wanted: Wanted,
+    /// The other addresses by which the client ever came, by their places in the document: with a probe it must accept the candidate over each.
+    pub over: Vec<(u8, Address)>,
     sights: Mutex<Sights>,
     changed: Notify,
     decoys: AtomicU8,
@@ -79,6 +82,8 @@ impl Wanted {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Sights {
     probe_completed: bool,
+    /// Places of the other addresses over which it completed a probe.
+    probed_over: BTreeSet<u8>,
     decoy: Option<DecoySight>,
     report: Option<Report>,
 }
@@ -120,6 +125,8 @@ pub struct Report {
     pub mode: ModeInForce,
     /// What failed, where it could not make a handshake.
     pub failure: String,
+    /// Of the probe over each other address, by its place in the document; and what failed.
+    pub others: BTreeMap<u8, (HandshakeOutcome, String)>,
 }
 
 /// What a check has shown.
@@ -145,6 +152,7 @@ impl Checks {
         client: ClientNumber,
         held: Held,
         wanted: Wanted,
+        over: Vec<(u8, Address)>,
     ) -> Result<OpenCheck, aws_lc_rs::error::Unspecified> {
         let mut token = [0; 16];
         SystemRandom::new().fill(&mut token)?;
@@ -153,6 +161,7 @@ impl Checks {
             client,
             held,
             wanted,
+            over,
             sights: Mutex::default(),
             changed: Notify::new(),
             decoys: AtomicU8::new(0),
@@ -179,15 +188,20 @@ impl Checks {
             .is_some_and(|check| check.decoys.fetch_add(1, Ordering::Relaxed) < DECOYS)
     }
 
-    /// A probe was completed by this client.
-    pub fn saw_probe(&self, client: ClientNumber, generation: Generation) {
+    /// A probe was completed by this client. `over`: the place of the address, if it is not its session's.
+    pub fn saw_probe(&self, client: ClientNumber, generation: Generation, over: Option<u8>) {
         let check = {
             let open = self.lock();
             let token = open.probes.get(&client);
             token.and_then(|token| open.by_token.get(token)).cloned()
         };
         if let Some(check) = check.filter(|check| check.wanted.probe() == Some(generation)) {
-            check.update(|sights| sights.probe_completed = true);
+            check.update(|sights| match over {
+                None => sights.probe_completed = true,
+                Some(place) => {
+                    sights.probed_over.insert(place);
+                }
+            });
         }
     }
 
@@ -245,13 +259,17 @@ impl OpenCheck {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        judge(
-            self.check.client,
-            self.check.held,
-            self.check.wanted,
-            sights,
-            over,
-        )
+        let Check {
+            client,
+            held,
+            wanted,
+            over: others,
+            ..
+        } = &*self.check;
+        match judge(*client, *held, *wanted, sights.clone(), over) {
+            Verdict::Shown if wanted.probe().is_some() => judge_others(others, &sights, over),
+            verdict => verdict,
+        }
     }
 }
 
@@ -341,6 +359,41 @@ fn judge(client: ClientNumber, held: Held, wanted: Wanted, sights: Sights, over:
             Verdict::Caught(Suspicion::ContradictsSight)
         }
     }
+}
+
+/// Whether a client that has shown all over its session's address has also accepted the candidate over the others by which it ever came.
+fn judge_others(others: &[(u8, Address)], sights: &Sights, over: bool) -> Verdict {
+    let reported = sights.report.as_ref().map(|report| &report.others);
+    for (place, address) in others {
+        let seen = sights.probed_over.contains(place);
+        let (outcome, failure) = reported
+            .and_then(|others| others.get(place))
+            .map_or((HandshakeOutcome::NotRun, "it was not tried"), |it| {
+                (it.0, it.1.as_str())
+            });
+        match outcome {
+            HandshakeOutcome::Accepted if seen => {}
+            HandshakeOutcome::Accepted if over => {
+                return Verdict::Caught(Suspicion::ContradictsSight);
+            }
+            HandshakeOutcome::Accepted => return Verdict::Pending,
+            HandshakeOutcome::Refused => {
+                return Verdict::Inconclusive(Obstacle::CannotProbe(format!(
+                    "{address}: the certificate that is shown there is not accepted"
+                )));
+            }
+            HandshakeOutcome::NotRun => {
+                return Verdict::Inconclusive(Obstacle::CannotProbe(format!(
+                    "{address}: {failure}"
+                )));
+            }
+            // The failure names the address.
+            HandshakeOutcome::Unreachable => {
+                return Verdict::Inconclusive(Obstacle::CannotProbe(failure.to_owned()));
+            }
+        }
+    }
+    Verdict::Shown
 }
 
 #[cfg(test)]

@@ -215,7 +215,11 @@ impl Listener {
                 self.session(start, Some(anchors), port).await.map(Some)
             }
             Some(Label::Probe(generation)) => {
-                self.probe(start, generation).await?;
+                self.probe(start, generation, None).await?;
+                Ok(None)
+            }
+            Some(Label::ProbeOver(generation, place)) => {
+                self.probe(start, generation, Some(place)).await?;
                 Ok(None)
             }
             Some(Label::Decoy(token)) => {
@@ -279,6 +283,7 @@ impl Listener {
         &self,
         start: StartHandshake<TcpStream>,
         generation: Generation,
+        over: Option<u8>,
     ) -> io::Result<()> {
         if self.keeper.read().candidate() != Some(generation) {
             return Err(io::Error::other(
@@ -289,7 +294,7 @@ impl Listener {
         // Completed: the client has checked the certificate and proved its own identity.
         if let Some(client) = self.client_of(&stream) {
             tracing::debug!(client, %generation, "probe seen");
-            self.checks.saw_probe(client, generation);
+            self.checks.saw_probe(client, generation, over);
         }
         Ok(())
     }

@@ -10,8 +10,9 @@ use convoy_fleet::{
     client::ClientNumber,
     reason::{CLOCKS_DIFFER, Obstacle, Sight},
 };
-use convoy_shared::{ack::Held, id::InstanceId};
+use convoy_shared::{ack::Held, address::Address, id::InstanceId};
 use jiff::{SignedDuration, Timestamp};
+use roaring::RoaringBitmap;
 
 /// So many agents of one client are remembered: two copies of it show by their addresses.
 const AGENTS: usize = 2;
@@ -28,6 +29,8 @@ struct Seen {
     clock_ahead: Option<SignedDuration>,
     /// What kept it from showing what this document asks for.
     obstacle: Option<(Held, Obstacle)>,
+    /// Listed addresses over which it could not probe.
+    unreachable: Vec<Address>,
 }
 
 impl Sights {
@@ -64,6 +67,21 @@ impl Sights {
     /// Something keeps a client from showing what this document asks for.
     pub fn hindered(&self, client: ClientNumber, document: Held, obstacle: Obstacle) {
         self.lock().entry(client).or_default().obstacle = Some((document, obstacle));
+    }
+
+    /// A client could not probe over these of the controller's addresses, and could over the others.
+    pub fn unreachable(&self, client: ClientNumber, addresses: Vec<Address>) {
+        self.lock().entry(client).or_default().unreachable = addresses;
+    }
+
+    /// The clients that could not probe over an address when they were last asked to.
+    #[must_use]
+    pub fn unreachable_from(&self, address: &Address) -> RoaringBitmap {
+        let seen = self.lock();
+        let those = seen
+            .iter()
+            .filter(|(_, seen)| seen.unreachable.contains(address));
+        those.map(|(client, _)| *client).collect()
     }
 
     /// It has shown what it was asked for.

@@ -17,6 +17,8 @@ pub enum Label {
     TrustsAny,
     /// A probe of a candidate: `convoy/p/3`.
     Probe(Generation),
+    /// A probe of a candidate over another address than the session's, by its place in the trust document, from 0: `convoy/p/3/1`.
+    ProbeOver(Generation, u8),
     /// A decoy: `convoy/d/` and the token in lower-case hex.
     Decoy(CheckToken),
 }
@@ -72,10 +74,16 @@ impl Label {
                 .map(|number| number.parse().map(AnchorNumber).map_err(|_| BadLabel))
                 .collect::<Result<_, _>>()
                 .map(Self::Trusts),
-            "p" => value
-                .parse()
-                .map(|number| Self::Probe(Generation(number)))
-                .map_err(|_| BadLabel),
+            "p" => {
+                let number = |text: &str| text.parse().map(Generation).map_err(|_| BadLabel);
+                match value.split_once('/') {
+                    None => number(value).map(Self::Probe),
+                    Some((generation, place)) => Ok(Self::ProbeOver(
+                        number(generation)?,
+                        place.parse().map_err(|_| BadLabel)?,
+                    )),
+                }
+            }
             "d" => {
                 let bytes = hex::decode(value).map_err(|_| BadLabel)?;
                 let token = bytes.try_into().map_err(|_| BadLabel)?;
@@ -102,6 +110,7 @@ impl fmt::Display for Label {
             }
             Self::TrustsAny => f.write_str("t/*"),
             Self::Probe(generation) => write!(f, "p/{generation}"),
+            Self::ProbeOver(generation, place) => write!(f, "p/{generation}/{place}"),
             Self::Decoy(CheckToken(token)) => write!(f, "d/{}", hex::encode(token)),
         }
     }
@@ -126,6 +135,7 @@ mod tests {
             Label::Trusts(vec![AnchorNumber(1), AnchorNumber(12)]),
             Label::TrustsAny,
             Label::Probe(Generation(3)),
+            Label::ProbeOver(Generation(3), 7),
             Label::Decoy(CheckToken([0xab; 16])),
         ] {
             let protocol = label.to_protocol();
@@ -141,6 +151,9 @@ mod tests {
             "convoy/t/",
             "convoy/t/1..2",
             "convoy/p/x",
+            "convoy/p/3/",
+            "convoy/p/3/256",
+            "convoy/p/3/1/1",
             "convoy/d/00",
             "convoy/x/1",
             "convoy/t/99999999999999999999",

@@ -401,3 +401,46 @@ fn a_second_port_is_listened_on_before_clients_are_told_of_it() {
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(listed(&fleet), [(second.to_string(), false)]);
 }
+
+#[test]
+fn the_gate_asks_for_a_probe_over_every_address_by_which_a_client_has_come_and_over_no_other() {
+    // Given a client that has come by two addresses, a road and the controller's own, and a third that leads nowhere for it,
+    let mut fleet = Fleet::with_agents(&["one"]);
+    let own = fleet.agents_addr();
+    let road = Road::to(own);
+    fleet.set_addresses(&[road.address, own]);
+    let (road_text, own_text) = (road.address.to_string(), own.to_string());
+    fleet.eventually("it has come by both", |fleet| {
+        (came_by(fleet, &road_text) == ["one"] && came_by(fleet, &own_text) == ["one"])
+            .then_some(())
+    });
+    let nowhere = elsewhere(&fleet).to_string();
+    let said = set(&fleet, &["--ahead", &road_text, &own_text, &nowhere]);
+    assert_eq!(said.code, 0, "{said:?}");
+
+    // when the road leads nowhere during a rotation, then gate A waits for the client, and says over which address it cannot probe;
+    let closed = Road::to(SocketAddr::from(([127, 0, 0, 1], 1)));
+    road.lead(Rule::Pass(closed.address));
+    let (certificate, key) = fleet.new_certificate("new", &["127.0.0.1", "localhost", "127.0.0.2"]);
+    let generation = fleet.import(&certificate, &key);
+    fleet.ok(&["rotation", "start", "--to", &generation]);
+    fleet.eventually("it is missing for the road", |fleet| {
+        let reason = fleet.client("one")["missing_reason"].to_string();
+        reason.contains(&road_text).then_some(())
+    });
+    assert_eq!(fleet.phase(), "Preparing");
+    let unreachable = |fleet: &Fleet, address: &str| {
+        let shown = show(fleet);
+        let all = shown["addresses"].as_array().expect("a list");
+        let one = all.iter().find(|it| it["address"] == address);
+        one.expect("listed")["unreachable_from"].clone()
+    };
+    assert_eq!(unreachable(&fleet, &road_text), json!(["one"]));
+
+    // and when it leads to the controller again, the rotation completes, although nothing is at the third, which is shown.
+    road.lead(Rule::Pass(own));
+    fleet.await_phase("Completed");
+    assert_eq!(unreachable(&fleet, &nowhere), json!(["one"]));
+    assert_eq!(unreachable(&fleet, &road_text), json!([]));
+    fleet.assert_no_orphans(&["one"]);
+}

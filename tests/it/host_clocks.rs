@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     fleet::Fleet,
-    road::{Interceptor, Road, Rule, by_way_of},
+    road::{Interceptor, Road, Rule},
 };
 
 const HOUR: i64 = 3600;
@@ -19,8 +19,9 @@ fn switched_off(clock: i64, lease: &str) -> (Fleet, Road) {
     let mut fleet = Fleet::start();
     fleet.set_clock("kept", clock);
     let road = Road::to(fleet.agents_addr());
+    fleet.set_addresses(&[road.address]);
     let token = fleet.ok(&["token", "create", "--uses", "2"]);
-    fleet.join("kept", &by_way_of(&[road.address], &token));
+    fleet.join("kept", &token);
     fleet.join("late", &token);
     fleet.run("kept");
     fleet.await_connected(&["kept"]);

@@ -227,6 +227,7 @@ impl Puppet {
             mode: v1::VerificationMode::from(self.mode()).into(),
             failure: String::new(),
             wall_clock_seconds: clock::wall().as_second(),
+            others: Vec::new(),
         })
     }
 

@@ -212,7 +212,9 @@ impl Shared {
         let hello = start.client_hello();
         let label = Label::find(hello.alpn().into_iter().flatten()).expect("a good label");
         let config = match &label {
-            Some(Label::Probe(_)) => config(&self.fleet, &self.candidate, false),
+            Some(Label::Probe(_) | Label::ProbeOver(..)) => {
+                config(&self.fleet, &self.candidate, false)
+            }
             Some(Label::Decoy(_)) => config(&self.fleet, &Server::self_signed(false), false),
             Some(Label::Trusts(_) | Label::TrustsAny) | None => production,
         };

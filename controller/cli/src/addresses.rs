@@ -21,6 +21,8 @@ struct Address {
     only_way_of: Vec<String>,
     only_way_of_count: u32,
     carried: bool,
+    unreachable_from: Vec<String>,
+    unreachable_from_count: u32,
 }
 
 impl From<v1::Address> for Address {
@@ -33,6 +35,8 @@ impl From<v1::Address> for Address {
             only_way_of: wire.only_way_of,
             only_way_of_count: wire.only_way_of_count,
             carried: wire.carried,
+            unreachable_from: wire.unreachable_from,
+            unreachable_from_count: wire.unreachable_from_count,
         }
     }
 }
@@ -169,7 +173,14 @@ fn some(names: &[String], count: u32) -> String {
 
 fn text(shown: &Shown) -> String {
     let mut text = output::table(
-        ["ADDRESS", "STATE", "CERTIFICATE", "CLIENTS", "ONLY WAY OF"],
+        [
+            "ADDRESS",
+            "STATE",
+            "CERTIFICATE",
+            "CLIENTS",
+            "ONLY WAY OF",
+            "UNREACHABLE FROM",
+        ],
         shown.addresses.iter().map(|it| {
             [
                 plain(&it.address).to_string(),
@@ -177,6 +188,7 @@ fn text(shown: &Shown) -> String {
                 if it.carried { "carried" } else { "not carried" }.to_owned(),
                 it.client_count.to_string(),
                 some(&it.only_way_of, it.only_way_of_count),
+                some(&it.unreachable_from, it.unreachable_from_count),
             ]
         }),
     );
@@ -204,6 +216,8 @@ mod tests {
             only_way_of: names(only),
             only_way_of_count: u32::try_from(only.len()).unwrap(),
             carried: !ahead,
+            unreachable_from: if ahead { names(&["pc-1"]) } else { vec![] },
+            unreachable_from_count: u32::from(ahead),
         }
     }
 
@@ -219,9 +233,9 @@ mod tests {
         };
         assert_eq!(
             text(&shown),
-            "ADDRESS         STATE   CERTIFICATE  CLIENTS  ONLY WAY OF\n\
-             a.example:7443  listed  carried      2        pc-2\n\
-             b.example:7443  ahead   not carried  0        -\n\
+            "ADDRESS         STATE   CERTIFICATE  CLIENTS  ONLY WAY OF  UNREACHABLE FROM\n\
+             a.example:7443  listed  carried      2        pc-2         -\n\
+             b.example:7443  ahead   not carried  0        -            pc-1\n\
              7 clients of the roster held no session over a listed address yet: pc-3 and 6 more"
         );
     }

@@ -14,6 +14,7 @@ use convoy_proto::{
 };
 use convoy_shared::{
     ack::{AckOutcome, Held},
+    address::Address,
     envelope::Envelope,
     id::RootVersion,
     trust::Position,
@@ -87,6 +88,7 @@ pub(super) async fn run(
         part_at: None,
         scep: Enrolling::new(&hello, orders),
         trying: Vec::new(),
+        address: hello.address.clone(),
     };
     // A client that comes too often waits: a session may be an entry in the journal.
     sleep(talk.agents.sessions.too_soon(client)).await;
@@ -191,6 +193,8 @@ struct Talk {
     part_at: Option<Instant>,
     scep: Enrolling,
     trying: Vec<Trying>,
+    /// The address that the client dialled.
+    address: Address,
 }
 
 enum Woken {

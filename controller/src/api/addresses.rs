@@ -37,7 +37,7 @@ impl AddressService for Api {
             .addresses()
             .map_or_else(RoaringBitmap::new, |addresses| needing(&fleet, addresses));
         Ok(Response::new(ListAddressesResponse {
-            addresses: listed(&fleet),
+            addresses: self.listed(&fleet),
             without: view::names(&fleet, &without),
             without_count: view::count(without.len()),
         }))
@@ -78,7 +78,7 @@ impl AddressService for Api {
         self.decide(command, actor, named).await?;
         let fleet = self.keeper.read();
         Ok(Response::new(SetAddressesResponse {
-            addresses: listed(&fleet),
+            addresses: self.listed(&fleet),
             tried_by,
             not_carried: not_carried(&fleet),
         }))
@@ -100,7 +100,7 @@ impl AddressService for Api {
         };
         self.decide(command, actor, named).await?;
         Ok(Response::new(RemoveAddressResponse {
-            addresses: listed(&self.keeper.read()),
+            addresses: self.listed(&self.keeper.read()),
         }))
     }
 }
@@ -217,27 +217,32 @@ fn not_carried(fleet: &Fleet) -> Vec<String> {
     served.map_or_else(Vec::new, |served| uncovered(served, &hosts))
 }
 
-fn listed(fleet: &Fleet) -> Vec<v1::Address> {
-    let missing = not_carried(fleet);
-    let all = fleet.addresses().map(Addresses::as_slice);
-    let all = all.unwrap_or_default();
-    all.iter()
-        .map(|listed| {
-            let came = |address| fleet.came_by(address).cloned().unwrap_or_default();
-            let clients = came(&listed.address) & fleet.roster();
-            let mut only = clients.clone();
-            for other in all.iter().filter(|other| other.address != listed.address) {
-                only -= came(&other.address);
-            }
-            v1::Address {
-                address: listed.address.to_string(),
-                ahead: listed.ahead,
-                clients: view::names(fleet, &clients),
-                client_count: view::count(clients.len()),
-                only_way_of: view::names(fleet, &only),
-                only_way_of_count: view::count(only.len()),
-                carried: !missing.contains(&listed.address.host()),
-            }
-        })
-        .collect()
+impl Api {
+    fn listed(&self, fleet: &Fleet) -> Vec<v1::Address> {
+        let missing = not_carried(fleet);
+        let all = fleet.addresses().map(Addresses::as_slice);
+        let all = all.unwrap_or_default();
+        all.iter()
+            .map(|listed| {
+                let came = |address| fleet.came_by(address).cloned().unwrap_or_default();
+                let clients = came(&listed.address) & fleet.roster();
+                let unreachable = self.sights.unreachable_from(&listed.address) & fleet.roster();
+                let mut only = clients.clone();
+                for other in all.iter().filter(|other| other.address != listed.address) {
+                    only -= came(&other.address);
+                }
+                v1::Address {
+                    address: listed.address.to_string(),
+                    ahead: listed.ahead,
+                    clients: view::names(fleet, &clients),
+                    client_count: view::count(clients.len()),
+                    only_way_of: view::names(fleet, &only),
+                    only_way_of_count: view::count(only.len()),
+                    carried: !missing.contains(&listed.address.host()),
+                    unreachable_from: view::names(fleet, &unreachable),
+                    unreachable_from_count: view::count(unreachable.len()),
+                }
+            })
+            .collect()
+    }
 }

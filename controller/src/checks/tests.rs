@@ -23,6 +23,7 @@ fn report(probe: HandshakeOutcome, decoy: HandshakeOutcome) -> Report {
         decoy,
         mode: ModeInForce::Verify,
         failure: String::new(),
+        others: BTreeMap::new(),
     }
 }
 
@@ -43,6 +44,7 @@ fn verdict(
 ) -> Verdict {
     let mut sights = Sights {
         probe_completed,
+        probed_over: BTreeSet::new(),
         decoy: None,
         report: report.borrow().clone(),
     };
@@ -185,4 +187,43 @@ fn another_document_in_force_shows_nothing() {
         verdict(PROOF, true, Some(SeenRefused), Some(other), true),
         Verdict::Inconclusive(_)
     ));
+}
+
+#[test]
+fn every_address_by_which_a_client_came_is_probed_and_no_other_is_waited_for() {
+    let address = |text: &str| text.parse::<Address>().expect("an address");
+    let over = [(1, address("b.example:7443"))];
+    let judged = |outcome: Option<HandshakeOutcome>, seen: bool, ended: bool| {
+        let mut said = report(Accepted, Refused);
+        // Of a third address, by which it never came, it says what it likes.
+        said.others
+            .insert(2, (Unreachable, "c.example:7443: no connection".to_owned()));
+        if let Some(outcome) = outcome {
+            let failure = "b.example:7443: no connection".to_owned();
+            said.others.insert(1, (outcome, failure));
+        }
+        let sights = Sights {
+            report: Some(said),
+            probed_over: if seen { [1].into() } else { [].into() },
+            ..Sights::default()
+        };
+        judge_others(&over, &sights, ended)
+    };
+    assert_eq!(judged(Some(Accepted), true, false), Verdict::Shown);
+    assert_eq!(judged(Some(Accepted), false, false), Verdict::Pending);
+    assert_eq!(
+        judged(Some(Accepted), false, true),
+        Verdict::Caught(Suspicion::ContradictsSight)
+    );
+    for (outcome, words) in [
+        (Some(Unreachable), "b.example:7443: no connection"),
+        (
+            Some(Refused),
+            "b.example:7443: the certificate that is shown there is not accepted",
+        ),
+        (None, "b.example:7443: it was not tried"),
+    ] {
+        let cannot = Verdict::Inconclusive(Obstacle::CannotProbe(words.to_owned()));
+        assert_eq!(judged(outcome, false, false), cannot);
+    }
 }

@@ -1,7 +1,7 @@
 //! What a session does about checks: one at a time is asked for, reported on and judged. What one must show is decided in `duty`, and what it has shown in
 //! `crate::checks`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use convoy_fleet::statement::Statement;
 use convoy_proto::{
@@ -10,6 +10,7 @@ use convoy_proto::{
 };
 use convoy_shared::{
     ack::{HandshakeOutcome, Held},
+    address::MAX_ADDRESSES,
     trust::ModeInForce,
 };
 use tokio::time::Instant;
@@ -52,7 +53,7 @@ impl Talk {
         let open = self
             .agents
             .checks
-            .begin(self.identity.client, held, wanted)
+            .begin(self.identity.client, held, wanted, self.other_ways())
             .map_err(|_| status::internal("no random numbers"))?;
         let check = v1::Check {
             token: open.check().token.0.to_vec().into(),
@@ -81,7 +82,9 @@ impl Talk {
             mode: ModeInForce::try_from(report.mode())
                 .map_err(|bad| status::invalid("mode", &bad))?,
             failure: words_of_peer(&report.failure),
+            others: read_others(&report.others).map_err(|bad| status::invalid("others", &bad))?,
         };
+        self.note_unreachable(&said);
         self.agents
             .sights
             .clock(self.identity.client, clock_ahead(report.wall_clock_seconds));
@@ -140,4 +143,19 @@ impl Talk {
         self.not_before = Some(Instant::now() + self.again);
         self.again = (self.again * 2).min(AGAIN_AT_MOST);
     }
+}
+
+/// By the addresses' places, each once.
+fn read_others(wire: &[v1::ProbeOver]) -> Result<BTreeMap<u8, (HandshakeOutcome, String)>, String> {
+    let places = || format!("places of at most {MAX_ADDRESSES} addresses, each once");
+    let mut others = BTreeMap::new();
+    for probe in wire {
+        let outcome = HandshakeOutcome::try_from(probe.outcome()).map_err(|bad| bad.to_string())?;
+        let place = u8::try_from(probe.place).map_err(|_| places())?;
+        let said = (outcome, words_of_peer(&probe.failure));
+        if usize::from(place) >= MAX_ADDRESSES || others.insert(place, said).is_some() {
+            return Err(places());
+        }
+    }
+    Ok(others)
 }

@@ -2,10 +2,14 @@
 
 use convoy_fleet::statement::Statement;
 use convoy_proto::v1::{self, session_response};
-use convoy_shared::address::Address;
+use convoy_shared::{
+    ack::HandshakeOutcome,
+    address::{Address, Addresses},
+};
 use tokio::sync::oneshot;
 
 use super::{End, Talk};
+use crate::checks::Report;
 
 /// An address that the client was asked to try, and who wants to know.
 pub(super) struct Trying {
@@ -14,6 +18,45 @@ pub(super) struct Trying {
 }
 
 impl Talk {
+    /// The listed addresses by which the client ever came, but for that of this session, with their places in the trust document.
+    pub(super) fn other_ways(&self) -> Vec<(u8, Address)> {
+        let fleet = self.agents.keeper.read();
+        let listed = fleet.addresses().into_iter().flat_map(Addresses::as_slice);
+        (0..)
+            .zip(listed.map(|listed| &listed.address))
+            .filter(|(_, address)| {
+                **address != self.address
+                    && fleet
+                        .came_by(address)
+                        .is_some_and(|clients| clients.contains(self.identity.client))
+            })
+            .map(|(place, address)| (place, address.clone()))
+            .collect()
+    }
+
+    /// Notes over which listed addresses the client could not probe: for people. No gate asks for those by which it never came.
+    pub(super) fn note_unreachable(&self, report: &Report) {
+        if report.others.is_empty() {
+            return;
+        }
+        let unreachable = {
+            let fleet = self.agents.keeper.read();
+            let listed = fleet.addresses().map(Addresses::as_slice);
+            let listed = listed.unwrap_or_default();
+            let failed = report
+                .others
+                .iter()
+                .filter(|(_, (outcome, _))| *outcome != HandshakeOutcome::Accepted);
+            failed
+                .filter_map(|(place, _)| listed.get(usize::from(*place)))
+                .map(|listed| listed.address.clone())
+                .collect()
+        };
+        self.agents
+            .sights
+            .unreachable(self.identity.client, unreachable);
+    }
+
     /// Writes down by which address the client has come, if that is news.
     pub(super) async fn note_way(&self, address: &Address) -> Result<(), End> {
         let known = self

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use convoy_shared::address::{Address, Addresses};
 
-use crate::{client::ClientNumber, state::Fleet};
+use crate::{client::ClientNumber, rotation::Phase, state::Fleet};
 
 impl Fleet {
     /// Who came by an address is forgotten with it: should it be listed again, it may be another place.
@@ -21,8 +21,15 @@ impl Fleet {
     }
 
     pub(super) fn use_address(&mut self, client: ClientNumber, address: &Address) {
-        if let Some(clients) = self.ways.get_mut(address) {
-            clients.insert(client);
+        let Some(clients) = self.ways.get_mut(address) else {
+            return;
+        };
+        clients.insert(client);
+        // What it has proved, it has not proved over this one.
+        if let Some(rotation) = self.running_mut()
+            && rotation.phase <= Phase::Preparing
+        {
+            rotation.proved.remove(client);
         }
     }
 }
