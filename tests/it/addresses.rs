@@ -48,6 +48,12 @@ fn came_by(fleet: &Fleet, address: &str) -> Vec<String> {
     names
 }
 
+fn await_came_by(fleet: &mut Fleet, address: &str, names: &[&str]) {
+    fleet.eventually(&format!("{names:?} have come by {address}"), |fleet| {
+        (came_by(fleet, address) == names).then_some(())
+    });
+}
+
 fn known(fleet: &Fleet, agent: &str) -> Vec<String> {
     let status = fleet.agent_status(agent);
     let addresses = status["addresses"].as_array().expect("a list");
@@ -69,7 +75,7 @@ fn a_controller_moves_to_another_host_and_name_and_nobody_is_lost() {
         listed(&fleet),
         [(old.clone(), false), (localhost.clone(), false)]
     );
-    assert_eq!(came_by(&fleet, &old), ["away", "one", "two"]);
+    await_came_by(&mut fleet, &old, &["away", "one", "two"]);
     fleet.switch_off("away");
 
     // when an address is set at which the controller is not, then that is refused,
@@ -191,6 +197,7 @@ fn an_address_that_a_client_needs_goes_only_by_force() {
     let token = fleet.ok(&["token", "create"]);
     fleet.join("fresh", &token);
     let first = fleet.agents_addr().to_string();
+    await_came_by(&mut fleet, &first, &["one"]);
 
     // when the first is removed, then both are named, and nothing changes;
     let refused = fleet.convoy(&["addresses", "remove", &first]).failed(1);
@@ -391,8 +398,10 @@ fn a_second_port_is_listened_on_before_clients_are_told_of_it() {
     fleet.restart_controller();
     fleet.await_connected(&["one"]);
 
-    // when that is set as the best address, then it is proved, tried and taken, and the first is not needed any more.
     let first = fleet.agents_addr();
+    await_came_by(&mut fleet, &first.to_string(), &["one"]);
+
+    // when that is set as the best address, then it is proved, tried and taken, and the first is not needed any more.
     fleet.set_addresses(&[second, first]);
     fleet.eventually("it has come by the second port", |fleet| {
         (came_by(fleet, &second.to_string()) == ["one"]).then_some(())
@@ -408,6 +417,7 @@ fn the_gate_asks_for_a_probe_over_every_address_by_which_a_client_has_come_and_o
     let mut fleet = Fleet::with_agents(&["one"]);
     let own = fleet.agents_addr();
     let road = Road::to(own);
+    await_came_by(&mut fleet, &own.to_string(), &["one"]);
     fleet.set_addresses(&[road.address, own]);
     let (road_text, own_text) = (road.address.to_string(), own.to_string());
     fleet.eventually("it has come by both", |fleet| {
