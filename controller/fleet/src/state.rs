@@ -177,6 +177,7 @@ pub enum Outcome {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Done {
+    time: Timestamp,
     body: Digest,
     outcome: Option<Outcome>,
 }
@@ -542,14 +543,11 @@ impl Fleet {
         request: &Request,
         now: Timestamp,
     ) -> Result<Option<Option<Outcome>>, Refusal> {
-        let recent = self
-            .request_order
-            .iter()
-            .any(|(time, id)| *id == request.id && now.duration_since(*time) < REQUEST_MEMORY);
         match self.requests.get(&request.id) {
-            Some(done) if recent && done.body == request.body => Ok(Some(done.outcome.clone())),
-            Some(_) if recent => Err(Refusal::RequestReused(request.id.clone())),
-            Some(_) | None => Ok(None),
+            Some(done) if now.duration_since(done.time) >= REQUEST_MEMORY => Ok(None),
+            Some(done) if done.body == request.body => Ok(Some(done.outcome.clone())),
+            Some(_) => Err(Refusal::RequestReused(request.id.clone())),
+            None => Ok(None),
         }
     }
 }

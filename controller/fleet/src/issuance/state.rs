@@ -21,7 +21,9 @@ pub struct Issuance {
     challenge_order: Vec<ChallengeId>,
     by_digest: HashMap<Digest, ChallengeId>,
     transactions: HashMap<String, Transaction>,
-    transaction_order: Vec<String>,
+    transaction_order: BTreeMap<u64, String>,
+    /// Where each stands in that order.
+    place_of: HashMap<String, u64>,
     certificates: HashMap<Vec<u8>, IssuedCert>,
     certificate_order: Vec<Vec<u8>>,
     waiting: u64,
@@ -183,7 +185,7 @@ impl Issuance {
     /// Transactions that waited or wait, in the order in which they came, each with its id.
     pub fn transactions(&self) -> impl Iterator<Item = (&str, &Transaction)> {
         self.transaction_order
-            .iter()
+            .values()
             .filter_map(|id| Some((id.as_str(), self.transactions.get(id)?)))
     }
 
@@ -335,11 +337,15 @@ impl Issuance {
             IssuanceEvent::RequestReceived(waiting) => {
                 self.use_up(waiting.challenge);
                 let id = &waiting.transaction;
-                if self.transactions.contains_key(id) {
-                    // It comes again after its certificate has expired, which is rare.
-                    self.transaction_order.retain(|known| known != id);
+                let place = self
+                    .transaction_order
+                    .last_key_value()
+                    .map_or(0, |(last, _)| last.saturating_add(1));
+                // One that comes again is the newest.
+                if let Some(before) = self.place_of.insert(id.clone(), place) {
+                    self.transaction_order.remove(&before);
                 }
-                self.transaction_order.push(id.clone());
+                self.transaction_order.insert(place, id.clone());
                 self.enter(id, Transaction::Waiting(Box::new(waiting.clone()), time));
             }
             IssuanceEvent::RequestDenied {

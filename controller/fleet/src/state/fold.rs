@@ -30,27 +30,54 @@ impl Fleet {
         for event in &entry.events {
             self.apply(event, entry);
         }
-        self.note_missing(entry.time);
+        if self.may_wait_for_more(&entry.events) {
+            self.note_missing(entry.time);
+        }
         self.clock.fold(entry);
         if let Some(request) = &entry.request {
             while let Some((time, id)) = self.request_order.front() {
                 if entry.time.duration_since(*time) < REQUEST_MEMORY {
                     break;
                 }
-                self.requests.remove(id);
+                // One that came again since stands further back in line, too.
+                if self.requests.get(id).is_some_and(|done| done.time <= *time) {
+                    self.requests.remove(id);
+                }
                 self.request_order.pop_front();
             }
-            self.request_order.retain(|(_, id)| *id != request.id);
             self.request_order
                 .push_back((entry.time, request.id.clone()));
             self.requests.insert(
                 request.id.clone(),
                 Done {
+                    time: entry.time,
                     body: request.body,
                     outcome,
                 },
             );
         }
+    }
+
+    /// Whether more clients may be missing at a gate than before. What clients show is most of what a journal holds, and makes it only fewer; a waiver
+    /// may have run out meanwhile.
+    fn may_wait_for_more(&self, events: &[Event]) -> bool {
+        let shown = events.iter().all(|event| {
+            matches!(
+                event,
+                Event::EvidenceGiven { .. }
+                    | Event::RelaxationShown { .. }
+                    | Event::IdentityIssued { .. }
+                    | Event::TokenCreated { .. }
+                    | Event::TokenRevoked { .. }
+                    | Event::AlreadySo
+                    | Event::Enrolment(_)
+                    | Event::Issuance(_)
+            )
+        });
+        !shown
+            || self
+                .running()
+                .is_some_and(|rotation| !rotation.waivers.is_empty())
     }
 
     fn apply(&mut self, event: &Event, entry: &Entry) {

@@ -97,3 +97,51 @@ fn a_journal_that_is_read_again_gives_the_same_state() {
     }
     assert_eq!(again, world.fleet);
 }
+
+/// Each id in its turn, twice: a walk over all of them for each entry, or for each question, would take minutes.
+#[test]
+fn forty_thousand_requests_are_folded_and_asked_for_one_by_one() {
+    let mut world = World::new();
+    let request = |number: u32, body: &str| Request {
+        id: format!("request {number}"),
+        body: Digest::of(body.as_bytes()),
+    };
+    for (day, body) in ["one", "two"].into_iter().enumerate() {
+        for number in 0..40_000 {
+            let asked = request(number, body);
+            assert_eq!(world.fleet.repeated(&asked, world.now), Ok(None), "{day}");
+            let entry = Entry {
+                time: world.now,
+                actor: Actor::LocalAdmin(0),
+                request: Some(asked.clone()),
+                replica: "1".to_owned(),
+                events: vec![Event::AlreadySo],
+            };
+            world.fleet.fold(&entry);
+            assert_eq!(world.fleet.repeated(&asked, world.now), Ok(Some(None)));
+        }
+        // None is forgotten before its day is over, and each is forgotten then.
+        assert!(
+            world
+                .fleet
+                .repeated(&request(0, "other"), world.now)
+                .is_err()
+        );
+        world.pass(HOUR * 24);
+    }
+}
+
+#[test]
+fn an_id_that_comes_again_after_its_day_is_remembered_for_another() {
+    let mut world = World::new();
+    let create = |name: &str| Command::CreateGroup(group(name));
+    world.serve("r1", "a", create("a")).expect("served");
+    world.pass(HOUR * 25);
+    world.serve("r1", "b", create("b")).expect("served");
+    world.pass(HOUR * 23);
+    world.serve("r2", "c", create("c")).expect("served");
+    assert!(matches!(
+        world.serve("r1", "d", create("d")),
+        Err(Refusal::RequestReused(_))
+    ));
+}
