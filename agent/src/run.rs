@@ -110,6 +110,7 @@ pub async fn run_with(
     if let Err(error) = engine.await {
         tracing::error!(%error, "the SCEP engine broke off");
     }
+    tracing::info!(client = %agent.state.client_id, "ends");
     ended
 }
 
@@ -118,7 +119,6 @@ async fn live(agent: &mut Agent, shutdown: &mut Shutdown) -> Result<(), RunError
     loop {
         let outcome = session(agent, shutdown).await;
         let Some((ended, at_least)) = weigh(agent, &outcome) else {
-            tracing::info!(client = %agent.state.client_id, "ends");
             return Ok(());
         };
         let wait = at_least + backoff.next(ended, outcome.lasted, rand::random());

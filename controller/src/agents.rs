@@ -5,11 +5,7 @@ mod hello;
 mod session;
 mod unknown;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use convoy_fleet::{
     client::{ClientNumber, ClientState},
@@ -33,7 +29,7 @@ use convoy_shared::{
 };
 use jiff::SignedDuration;
 use rustls_pki_types::CertificateDer;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
@@ -44,11 +40,13 @@ use crate::{
     clock, documents,
     keeper::Keeper,
     keys::FleetKeys,
+    pace::{Act, Paces},
     peer::{Identity, Peer},
     recovery::Hints,
     scep::Scep,
     sessions::Sessions,
     sights::Sights,
+    stopping::Stopping,
 };
 
 /// The agent protocol's server.
@@ -69,12 +67,11 @@ pub struct Agents {
     pub scep: Arc<Scep>,
     /// How long identities are valid.
     pub identity_validity: SignedDuration,
-    /// When each client's identity was renewed last, since this process began.
-    pub renewed: Mutex<HashMap<ClientNumber, Instant>>,
+    /// How often a client may do what.
+    pub paces: Arc<Paces>,
+    /// The end of it all.
+    pub stopping: Stopping,
 }
-
-/// A client's identity is renewed at most so often: each time is an entry in the journal.
-const RENEW_EVERY: Duration = Duration::from_secs(60);
 
 /// A handle that tonic serves.
 #[derive(Clone)]
@@ -121,9 +118,9 @@ impl agent_service_server::AgentService for AgentsService {
         &self,
         request: Request<RenewIdentityRequest>,
     ) -> Result<Response<RenewIdentityResponse>, Status> {
-        let peer = peer(&request)?;
+        let (peer, identity) = self.0.client(&request, Act::Renewal)?;
         self.0
-            .renew(&peer, request.into_inner())
+            .renew(&peer, identity, request.into_inner())
             .await
             .map(Response::new)
     }
@@ -132,8 +129,7 @@ impl agent_service_server::AgentService for AgentsService {
         &self,
         request: Request<ObtainScepChallengeRequest>,
     ) -> Result<Response<ObtainScepChallengeResponse>, Status> {
-        let peer = peer(&request)?;
-        let identity = self.0.admit(&peer)?;
+        let (peer, identity) = self.0.client(&request, Act::Challenge)?;
         let scep = &self.0.scep;
         let answer = scep
             .obtain_challenge(&peer, identity, request.into_inner())
@@ -161,22 +157,27 @@ impl agent_service_server::AgentService for AgentsService {
         let agents = Arc::clone(&self.0);
         if let Some(unknown) = peer.unknown {
             let inbound = request.into_inner();
-            tokio::spawn(unknown::run(agents, peer, unknown, inbound, outbound));
+            self.0
+                .stopping
+                .spawn_until_asked(unknown::run(agents, peer, unknown, inbound, outbound));
             return Ok(Response::new(ReceiverStream::new(stream)));
         }
         let identity = self.0.admit(&peer)?;
-        tokio::spawn(session::run(
-            agents,
-            peer,
-            identity,
-            request.into_inner(),
-            outbound,
-        ));
+        let session = session::run(agents, peer, identity, request.into_inner(), outbound);
+        self.0.stopping.spawn(session);
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 
 impl Agents {
+    /// The client that asks for something, if it may do that now.
+    fn client<T>(&self, request: &Request<T>, act: Act) -> Result<(Arc<Peer>, Identity), Status> {
+        let peer = peer(request)?;
+        let identity = self.admit(&peer)?;
+        self.paces.admit(identity.client, act)?;
+        Ok((peer, identity))
+    }
+
     /// Who the peer is, if it may act as a client now. The one door of every call that is not open to strangers.
     fn admit(&self, peer: &Peer) -> Result<Identity, Status> {
         let identity = peer.identity.ok_or_else(|| {
@@ -224,16 +225,14 @@ impl Agents {
                 &peer.exporter,
             );
             if !token.public_key.verify(&message, &request.token_signature) {
-                tracing::warn!(token = %token_id, name, "somebody tried to join with a token's id but without its secret");
+                tracing::warn!(peer = %peer.address, token = %token_id, name, "somebody tried to join with a token's id but without its secret");
                 return Err(status::refused(&Refusal::UnknownToken(token_id)));
             }
         }
         // Who asks again and again is given a certificate again and again, each an entry in the journal.
         let known = self.keeper.read().client_by_key(&asked.key());
-        if known.is_some_and(|client| !self.sessions.too_soon(client).is_zero()) {
-            return Err(status::too_often(
-                "this host has joined many times in a moment; wait a minute",
-            ));
+        if let Some(client) = known {
+            self.paces.admit(client, Act::Join)?;
         }
         let now = clock::now();
         let command = Command::Join {
@@ -245,7 +244,7 @@ impl Agents {
             identity_expires_at: now.checked_add(self.identity_validity).unwrap_or(now),
         };
         if let Err(error) = self.keeper.command(command, Actor::Stranger, None).await {
-            tracing::warn!(token = %token_id, name, %error, "a host may not join");
+            tracing::warn!(peer = %peer.address, token = %token_id, name, %error, "a host may not join");
             return Err(status::from_keeper(&error));
         }
         let client = self
@@ -267,9 +266,9 @@ impl Agents {
     async fn renew(
         &self,
         peer: &Peer,
+        identity: Identity,
         request: RenewIdentityRequest,
     ) -> Result<RenewIdentityResponse, Status> {
-        let identity = self.admit(peer)?;
         if peer.bridged {
             return Err(status::failed(
                 "BRIDGED",
@@ -289,37 +288,18 @@ impl Agents {
                 &"it is for another key than the one that the roster records",
             ));
         }
-        self.not_too_soon(identity.client)?;
         let certificates = self.issue(identity.client, &asked)?;
         let now = clock::now();
         let command = Command::IssueIdentity {
             client: identity.client,
             expires_at: now.checked_add(self.identity_validity).unwrap_or(now),
         };
-        if let Err(error) = self.keeper.command(command, Actor::Clients, None).await {
-            // It was not renewed: it may ask again at once.
-            let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-            renewed.remove(&identity.client);
-            return Err(status::from_keeper(&error));
-        }
+        self.keeper
+            .command(command, Actor::Clients, None)
+            .await
+            .map_err(|error| status::from_keeper(&error))?;
         tracing::info!(client = %identity.id, "identity renewed");
         Ok(RenewIdentityResponse { certificates })
-    }
-
-    fn not_too_soon(&self, client: ClientNumber) -> Result<(), Status> {
-        // Identities that live for seconds are renewed within seconds.
-        let every = RENEW_EVERY.min(self.identity_validity.unsigned_abs() / 4);
-        let now = Instant::now();
-        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-        match renewed.get(&client) {
-            Some(last) if now.duration_since(*last) < every => Err(status::too_often(
-                "an identity was issued a moment ago; wait a minute",
-            )),
-            Some(_) | None => {
-                renewed.insert(client, now);
-                Ok(())
-            }
-        }
     }
 
     /// An identity certificate and its issuer.

@@ -7,10 +7,14 @@ use std::{
 };
 
 use clap::{ArgAction, Parser};
+use ipnet::IpNet;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use rustls_pki_types::ServerName;
 
-use crate::scep::authority::CaKey;
+use crate::{
+    listener::addresses::{Counting, shared},
+    scep::authority::CaKey,
+};
 
 /// The controller of a Convoy fleet. It needs no configuration file: at its first start it makes its keys and a self-signed server certificate.
 #[derive(Debug, Parser)]
@@ -68,6 +72,15 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = duration)]
     pub identity_validity: SignedDuration,
 
+    /// A NAT, proxy or VPN behind which many hosts are, for example `203.0.113.7` or `203.0.113.0/24`: an address of it may have 32 times the
+    /// connections of another. May be repeated.
+    #[arg(long = "nat", value_name = "ADDR-OR-NETWORK", value_parser = shared)]
+    pub nats: Vec<IpNet>,
+
+    /// Count loopback as any other address. For tests.
+    #[arg(long, hide = true)]
+    pub count_loopback: bool,
+
     /// Believe the clock although it is not what the journal leads to expect, for example because the controller was off for more than 90 days.
     #[arg(long)]
     pub accept_clock: bool,
@@ -83,6 +96,15 @@ pub struct Args {
 }
 
 impl Args {
+    /// How addresses are counted.
+    #[must_use]
+    pub fn counting(&self) -> Counting {
+        Counting {
+            loopback: self.count_loopback,
+            shared: self.nats.clone(),
+        }
+    }
+
     /// The names that server certificates must carry.
     #[must_use]
     pub fn server_names(&self) -> Vec<String> {
@@ -213,6 +235,8 @@ mod tests {
             ["--name", "b\u{fc}cher.example"],
             ["--identity-validity", "1s"],
             ["--identity-validity", "x"],
+            ["--nat", "gateway.example"],
+            ["--nat", "203.0.113.0/33"],
         ] {
             assert!(parse(&bad).is_err(), "{bad:?}");
         }

@@ -80,6 +80,7 @@ enum Message {
         reply: oneshot::Sender<Result<(), OrderError>>,
     },
     Look,
+    Stop(oneshot::Sender<()>),
 }
 
 impl Keeper {
@@ -237,6 +238,14 @@ impl Keeper {
             .send(Message::Look)
             .await
             .map_err(|_| KeeperError::Gone)
+    }
+
+    /// Has the keeper end when all that it was asked before is done. What is asked later is answered with [`KeeperError::Gone`].
+    pub async fn stop(&self) {
+        let (reply, stopped) = oneshot::channel();
+        if self.messages.send(Message::Stop(reply)).await.is_ok() {
+            drop(stopped.await);
+        }
     }
 }
 

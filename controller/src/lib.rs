@@ -16,19 +16,23 @@ pub mod health;
 pub mod journal;
 pub mod keeper;
 pub mod keys;
+pub mod lines;
 pub mod listener;
 pub mod metrics;
 pub mod ndes;
+pub mod pace;
 pub mod peer;
 pub mod presence;
 pub mod pulse;
 pub mod reach;
 pub mod readiness;
 pub mod recovery;
+pub mod requests;
 pub mod scep;
 pub mod serve;
 pub mod sessions;
 pub mod sights;
+pub mod stopping;
 pub mod swap;
 pub mod tls;
 mod ways;
@@ -50,7 +54,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
-    serve::trace(args.verbose);
+    serve::trace(args.verbose, &args.counting());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

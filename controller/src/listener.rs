@@ -1,61 +1,50 @@
 //! The accept loops: TLS, which certificate for whom, limits for strangers. What a request means is decided behind them.
 
-pub(crate) mod limits;
+pub mod addresses;
+mod limits;
+pub(crate) mod places;
+mod serving;
 
 use std::{
     io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
-use axum::extract::Request as HttpRequest;
-use convoy_fleet::{client::ClientNumber, rotation::closing_window};
+use axum::Router;
+use convoy_fleet::client::ClientNumber;
 use convoy_shared::{
     id::{AnchorNumber, Generation},
     label::{CheckToken, Label},
     proof::EXPORTER_LABEL,
 };
-use hyper::server::conn::http2;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use rustls::{AlertDescription, HandshakeKind, server::Acceptor};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream, UnixListener},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    net::{TcpListener, TcpStream},
+    sync::watch,
     time::{sleep, timeout},
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
-use tower::{ServiceExt as _, util::MapRequestLayer};
 
-use limits::{Limits, Place};
+use addresses::Counting;
+use limits::Limits;
+use places::Place;
+pub use serving::accept_local;
+use serving::{Encrypted, Task};
 
 use crate::{
-    api::status,
     checks::{Checks, DecoySight},
     clock,
     keeper::Keeper,
-    peer::{Identity, LocalPeer, Peer, identify, unknown},
+    peer::{Identity, Peer, identify, unknown},
     recovery::Hints,
+    stopping::Stopping,
     tls::{HANDSHAKE, TlsConfigs},
 };
 
-/// A stranger's connection to the agents' port lasts so long at the most: enough to join. On the operators' port it has so long for its first request.
-const STRANGER: Duration = Duration::from_secs(30);
-/// A connection to the operators' port is asked to end after so long.
-const OPERATOR: Duration = Duration::from_secs(3600);
-/// A connection that is asked to end gently is ended after so long.
-const GENTLY: Duration = Duration::from_secs(10);
-/// Another user of this machine has so long on the local socket to hear that he is refused,
-const REFUSED: Duration = Duration::from_secs(5);
-/// and so many are told at a time; the others hear nothing.
-const REFUSED_AT_ONCE: usize = 16;
+/// A peer has so long to begin with TLS.
+const CLIENT_HELLO: Duration = Duration::from_secs(2);
 /// After a failed `accept`, for example for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -69,10 +58,20 @@ pub struct Listener {
     pub checks: Arc<Checks>,
     /// What hints that the journal is an old copy.
     pub hints: Arc<Hints>,
+    stopping: Stopping,
     agents: Limits,
     operators: Limits,
     /// How many clients are out of the roster: changes when one is removed.
     removed: watch::Sender<u64>,
+}
+
+/// What is served on a port.
+#[derive(Clone)]
+pub struct Served {
+    /// To clients of the fleet.
+    pub clients: Router,
+    /// To everybody else.
+    pub strangers: Router,
 }
 
 /// Who connects to a port.
@@ -92,14 +91,17 @@ impl Listener {
         configs: Arc<TlsConfigs>,
         checks: Arc<Checks>,
         hints: Arc<Hints>,
+        addresses: &Arc<Counting>,
+        stopping: Stopping,
     ) -> Self {
         Self {
             keeper,
             configs,
             checks,
             hints,
-            agents: Limits::default(),
-            operators: Limits::default(),
+            stopping,
+            agents: Limits::agents(addresses),
+            operators: Limits::operators(addresses),
             removed: watch::Sender::new(0),
         }
     }
@@ -111,17 +113,18 @@ impl Listener {
         }
     }
 
-    /// Accepts for ever.
-    pub async fn accept(self: Arc<Self>, socket: TcpListener, port: Port, routes: axum::Router) {
+    /// Accepts until the controller stops.
+    pub async fn accept(self: Arc<Self>, socket: TcpListener, port: Port, served: Served) {
         if port == Port::Agents {
-            tokio::spawn(Arc::clone(&self).note_removed());
+            self.stopping
+                .spawn_until_asked(Arc::clone(&self).note_removed());
         }
         loop {
-            // At the limit, new connections wait in the kernel's queue.
-            let Ok(permit) = Arc::clone(&self.limits(port).pending).acquire_owned().await else {
-                return;
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                () = self.stopping.asked() => return,
             };
-            let (stream, address) = match socket.accept().await {
+            let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -129,74 +132,91 @@ impl Listener {
                     continue;
                 }
             };
-            let Some(place) = self.limits(port).pending_by_address.place(address.ip()) else {
-                tracing::debug!(%address, "too many handshakes from one address");
-                continue;
-            };
             let listener = Arc::clone(&self);
-            let routes = routes.clone();
-            tokio::spawn(async move {
-                listener
-                    .connection(stream, address, port, routes, (permit, place))
-                    .await;
+            let served = served.clone();
+            self.stopping.spawn(async move {
+                listener.connection(stream, address, port, served).await;
             });
         }
     }
 
-    async fn connection(
+    async fn connection(&self, stream: TcpStream, address: SocketAddr, port: Port, served: Served) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%address, %error, "no TCP_NODELAY");
+        }
+        let shaken = tokio::select! {
+            shaken = self.shake(stream, address, port) => shaken,
+            () = self.stopping.asked() => return,
+        };
+        let (stream, peer) = match shaken {
+            Ok(Some(accepted)) => accepted,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(%address, %error, "handshake failed");
+                return;
+            }
+        };
+        let limits = self.limits(port);
+        let client = peer
+            .identity
+            .filter(|identity| port == Port::Agents && self.admits(*identity));
+        if let Some(identity) = client {
+            limits.met(address.ip());
+            let connection = limits.clients.open(identity.client);
+            let clients = served.clients;
+            return self
+                .serve_client(stream, peer, identity, clients, connection)
+                .await;
+        }
+        let place = tokio::select! {
+            place = limits.strangers.take(address.ip()) => place,
+            () = self.stopping.asked() => None,
+        };
+        let Some(place) = place else {
+            tracing::debug!(%address, "too many strangers at this address");
+            return;
+        };
+        match port {
+            Port::Agents => self.serve_stranger(stream, peer, served.strangers, place),
+            Port::Operators => self.serve_operator(stream, peer, served.strangers, place),
+        }
+        .await;
+    }
+
+    /// A handshake, in a place of its own for as long as it lasts.
+    fn shake(
         &self,
         stream: TcpStream,
         address: SocketAddr,
         port: Port,
-        routes: axum::Router,
-        pending: (OwnedSemaphorePermit, Place),
-    ) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%address, %error, "no TCP_NODELAY");
-        }
-        let handshake = timeout(HANDSHAKE, self.handshake(stream, port)).await;
-        drop(pending);
-        let (stream, peer) = match handshake {
-            Ok(Ok(Some(accepted))) => accepted,
-            Ok(Ok(None)) => return,
-            Ok(Err(error)) => {
-                tracing::debug!(%address, %error, "handshake failed");
-                return;
+    ) -> Task<'_, io::Result<Option<(Encrypted, Peer)>>> {
+        Box::pin(async move {
+            let pending = self.limits(port).pending(address.ip());
+            let Some(place) = pending.take(address.ip()).await else {
+                return Err(io::Error::other("too many others at this address"));
+            };
+            tokio::select! {
+                shaken = timeout(HANDSHAKE, self.handshake(stream, address, port, &place)) => {
+                    shaken.unwrap_or_else(|_| Err(io::Error::other("it took too long")))
+                }
+                () = place.put_out() => Err(io::Error::other("it has made room for newer ones")),
             }
-            Err(_) => {
-                tracing::debug!(%address, "handshake took too long");
-                return;
-            }
-        };
-        let known = peer
-            .identity
-            .filter(|identity| port == Port::Agents && self.admits(*identity));
-        if let Some(identity) = known {
-            // Sessions are told to reconnect by their own stream.
-            let routes = routes.layer(axum::Extension(Arc::new(peer)));
-            return serve_until(routes, stream, self.removed(identity)).await;
-        }
-        let limits = self.limits(port);
-        let (Ok(_permit), Some(_place)) = (
-            Arc::clone(&limits.strangers).try_acquire_owned(),
-            limits.strangers_by_address.place(address.ip()),
-        ) else {
-            tracing::debug!(%address, "too many strangers");
-            return;
-        };
-        match port {
-            Port::Agents => serve_stranger(stream, peer, routes).await,
-            Port::Operators => self.serve_operator(stream, peer, routes).await,
-        }
+        })
     }
 
     /// Ends in a connection to be served, or `None` if it was a probe or a decoy.
     async fn handshake(
         &self,
         stream: TcpStream,
+        address: SocketAddr,
         port: Port,
-    ) -> io::Result<Option<(TlsStream<TcpStream>, Peer)>> {
-        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        place: &Place,
+    ) -> io::Result<Option<(Encrypted, Peer)>> {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+        let start = timeout(CLIENT_HELLO, hello)
+            .await
+            .map_err(|_| io::Error::other("no ClientHello in time"))??;
+        place.spoke();
         let label = match port {
             Port::Operators => None,
             Port::Agents => {
@@ -208,33 +228,34 @@ impl Listener {
                 }
             }
         };
-        match label {
-            None => self.session(start, None, port).await.map(Some),
-            Some(Label::TrustsAny) => self.session(start, None, port).await.map(Some),
-            Some(Label::Trusts(anchors)) => {
-                self.session(start, Some(anchors), port).await.map(Some)
-            }
+        let anchors = match label {
+            None | Some(Label::TrustsAny) => None,
+            Some(Label::Trusts(anchors)) => Some(anchors),
             Some(Label::Probe(generation)) => {
                 self.probe(start, generation, None).await?;
-                Ok(None)
+                return Ok(None);
             }
-            Some(Label::ProbeOver(generation, place)) => {
-                self.probe(start, generation, Some(place)).await?;
-                Ok(None)
+            Some(Label::ProbeOver(generation, over)) => {
+                self.probe(start, generation, Some(over)).await?;
+                return Ok(None);
             }
             Some(Label::Decoy(token)) => {
                 self.decoy(start, token).await?;
-                Ok(None)
+                return Ok(None);
             }
-        }
+        };
+        self.session(start, anchors, address.ip().to_canonical(), port)
+            .await
+            .map(Some)
     }
 
     async fn session(
         &self,
         start: StartHandshake<TcpStream>,
         anchors: Option<Vec<AnchorNumber>>,
+        address: IpAddr,
         port: Port,
-    ) -> io::Result<(TlsStream<TcpStream>, Peer)> {
+    ) -> io::Result<(Encrypted, Peer)> {
         let choice = {
             let fleet = self.keeper.read();
             if let Some(anchors) = &anchors {
@@ -250,8 +271,7 @@ impl Listener {
             Port::Operators => configs.operators,
         };
         let stream = start.into_stream(config).await?;
-        let (socket, connection) = stream.get_ref();
-        let address = socket.peer_addr()?.ip().to_canonical();
+        let (_, connection) = stream.get_ref();
         let mut exporter = [0; 32];
         connection
             .export_keying_material(&mut exporter, EXPORTER_LABEL, None)
@@ -276,7 +296,7 @@ impl Listener {
             full: connection.handshake_kind() != Some(HandshakeKind::Resumed),
             anchors,
         };
-        Ok((stream, peer))
+        Ok((Box::new(stream), peer))
     }
 
     async fn probe(
@@ -377,127 +397,6 @@ impl Listener {
             }
         }
     }
-
-    async fn serve_operator(&self, stream: TlsStream<TcpStream>, peer: Peer, routes: axum::Router) {
-        let spoke = Arc::new(AtomicBool::new(false));
-        let speaks = Arc::clone(&spoke);
-        let routes = routes.layer(MapRequestLayer::new(move |request: HttpRequest| {
-            speaks.store(true, Ordering::Relaxed);
-            request
-        }));
-        let silent = async {
-            sleep(STRANGER).await;
-            if spoke.load(Ordering::Relaxed) {
-                sleep(OPERATOR).await;
-            }
-        };
-        let until = async {
-            tokio::select! {
-                () = self.swapped(peer.served) => {}
-                () = silent => {}
-            }
-        };
-        serve_until(routes, stream, until).await;
-    }
-
-    /// Returns when another certificate than this is served, a moment later.
-    async fn swapped(&self, served: Generation) {
-        let mut heads = self.keeper.heads();
-        loop {
-            heads.borrow_and_update();
-            if self.keeper.read().serving() != Some(served) {
-                break;
-            }
-            if heads.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-        sleep(closing_window(0).unsigned_abs().mul_f64(rand::random())).await;
-    }
-
-    /// Accepts on the local socket for ever. Only root and the controller's own user get further.
-    pub async fn accept_local(socket: UnixListener, own_uid: u32, routes: axum::Router) {
-        let refused = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
-        loop {
-            let stream = match socket.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a local connection");
-                    sleep(ACCEPT_AGAIN).await;
-                    continue;
-                }
-            };
-            let uid = match stream.peer_cred() {
-                Ok(peer) if peer.uid() == 0 || peer.uid() == own_uid => peer.uid(),
-                Ok(peer) => {
-                    tracing::warn!(uid = peer.uid(), "refused on the local socket");
-                    let Ok(place) = Arc::clone(&refused).try_acquire_owned() else {
-                        continue;
-                    };
-                    let refusing = axum::Router::new().fallback(async || {
-                        status::denied(
-                            "OPERATOR_REQUIRED",
-                            "only root and the controller's own user are served",
-                        )
-                        .into_http::<axum::body::Body>()
-                    });
-                    tokio::spawn(async move {
-                        drop(timeout(REFUSED, http(refusing, stream)).await);
-                        drop(place);
-                    });
-                    continue;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a local peer of unknown user");
-                    continue;
-                }
-            };
-            let service = routes.clone().layer(axum::Extension(LocalPeer { uid }));
-            tokio::spawn(http(service, stream));
-        }
-    }
-}
-
-async fn http(routes: axum::Router, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-    serve_until(routes, stream, std::future::pending()).await;
-}
-
-/// Serves a connection until this comes, and then ends it gently.
-async fn serve_until(
-    routes: axum::Router,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    until: impl Future<Output = ()>,
-) {
-    let service =
-        TowerToHyperService::new(routes.into_service::<hyper::body::Incoming>().boxed_clone());
-    let builder = http_builder();
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended");
-            }
-            return;
-        }
-        () = until => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    if timeout(GENTLY, connection).await.is_err() {
-        tracing::debug!("a connection was cut");
-    }
-}
-
-fn http_builder() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(20))
-        .max_concurrent_streams(16)
-        .max_header_list_size(8 * 1024)
-        .max_pending_accept_reset_streams(20);
-    builder
 }
 
 /// Whether a handshake ended with a fatal alert about the certificate (RFC 8446, section 6.2). Which one depends on what the peer's verifier missed.
@@ -517,11 +416,4 @@ fn refuses_certificate(error: &io::Error) -> bool {
                 | AlertDescription::AccessDenied
         ))
     )
-}
-
-async fn serve_stranger(stream: TlsStream<TcpStream>, peer: Peer, routes: axum::Router) {
-    let service = routes.layer(axum::Extension(Arc::new(peer)));
-    if timeout(STRANGER, http(service, stream)).await.is_err() {
-        tracing::debug!("a stranger's connection was cut");
-    }
 }

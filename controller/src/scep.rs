@@ -26,7 +26,7 @@ use convoy_shared::{
 };
 use jiff::Timestamp;
 
-use crate::{documents, folder::Folder, keeper::Keeper, keys::FleetKeys};
+use crate::{documents, folder::Folder, keeper::Keeper, keys::FleetKeys, pace::Paces};
 
 /// What everybody who deals with SCEP needs.
 pub struct Scep {
@@ -48,6 +48,8 @@ pub struct Scep {
     pub counts: Counts,
     /// What is known of devices while the controller runs.
     pub devices: device::Devices,
+    /// How often they may do what.
+    pub paces: Arc<Paces>,
 }
 
 impl Scep {

@@ -1,11 +1,8 @@
 //! Wiring: who knows whom, in the order in which it starts. Nothing else.
 
 use std::{
-    fs,
-    io::IsTerminal as _,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    sync::{Arc, Mutex},
+    fs, io::IsTerminal as _, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -19,10 +16,11 @@ use convoy_shared::{
 use jiff::Timestamp;
 use tokio::{
     net::{TcpListener, UnixListener},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::spawn_blocking,
+    time::timeout,
 };
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
     agents::{Agents, AgentsService},
@@ -37,13 +35,18 @@ use crate::{
     journal::redb::RedbJournal,
     keeper::Keeper,
     keys::{FleetKeys, store_server_key},
-    listener::{Listener, Port},
-    metrics, presence, pulse,
+    lines::Paced,
+    listener::{Listener, Port, Served, accept_local, addresses::Counting},
+    metrics,
+    pace::Paces,
+    presence, pulse,
     readiness::Readiness,
     recovery::{self, Hints},
+    requests::{self, bounded},
     scep::{self, Counts, Scep, authority::Authorities, crl, device::Devices},
     sessions::Sessions,
     sights::Sights,
+    stopping::Stopping,
     swap,
     tls::TlsConfigs,
     ways,
@@ -53,9 +56,11 @@ use crate::{
 const FIRST: Timestamp = Timestamp::constant(1_767_225_600, 0);
 /// The largest message from an agent.
 const AGENT_MESSAGE: usize = 64 * 1024;
+/// A controller that is told to stop has stopped by then.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
 
 /// Sends one line per event that matters to stderr.
-pub fn trace(verbose: u8) {
+pub fn trace(verbose: u8, counting: &Counting) {
     let level = match verbose {
         0 => "info",
         1 => "debug",
@@ -65,10 +70,14 @@ pub fn trace(verbose: u8) {
         .unwrap_or_else(|_| EnvFilter::new(format!("warn,convoy_controller={level}")));
     // Twice in one process, as in a test, is no harm.
     drop(
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(Paced::new(counting.clone()))
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_writer(std::io::stderr)
+                    .with_ansi(std::io::stderr().is_terminal()),
+            )
             .try_init(),
     );
 }
@@ -155,6 +164,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let checks = Arc::new(Checks::default());
     let sights = Arc::new(Sights::default());
     let hints = Arc::new(Hints::default());
+    let counting = Arc::new(args.counting());
+    let paces = Arc::new(Paces::new(args.identity_validity.unsigned_abs()));
+    let stopping = Stopping::default();
 
     let api_socket = bind(args.api_addr, "--api-addr").await?;
     let api_at = api_socket.local_addr()?;
@@ -167,11 +179,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Some((socket, url))
         }
     };
-    let mut addresses: String = agents_at
+    let mut served_at: String = agents_at
         .iter()
         .map(|address| format!("agents {address}\n"))
         .collect();
-    addresses += &format!("api {api_at}\n");
+    served_at += &format!("api {api_at}\n");
 
     let scep = Arc::new(Scep {
         keeper: keeper.clone(),
@@ -185,12 +197,19 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         lists: crl::Kept::default(),
         counts: Counts::default(),
         devices: Devices::default(),
+        paces: Arc::clone(&paces),
     });
     if let Some((socket, url)) = scep_socket {
         scep.make_first(args.scep_ca_key).await?;
-        addresses += &format!("scep {}\n", socket.local_addr()?);
+        served_at += &format!("scep {}\n", socket.local_addr()?);
         tracing::info!(url, "serving SCEP");
-        tokio::spawn(scep::server::Server::new(Arc::clone(&scep), args.scep_rate).run(socket));
+        let server = scep::server::Server::new(
+            Arc::clone(&scep),
+            args.scep_rate,
+            &counting,
+            stopping.clone(),
+        );
+        stopping.spawn(server.run(socket));
     }
     let agents = AgentsService(Arc::new(Agents {
         keeper: keeper.clone(),
@@ -201,13 +220,23 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         hints: Arc::clone(&hints),
         scep: Arc::clone(&scep),
         identity_validity: args.identity_validity,
-        renewed: Mutex::default(),
+        paces,
+        stopping: stopping.clone(),
     }));
     let agent_service = AgentServiceServer::new(agents).max_decoding_message_size(AGENT_MESSAGE);
     let agent_routes = api::explained(tonic::service::Routes::new(agent_service));
     let readiness = Readiness {
         keeper: keeper.clone(),
         configs: Arc::clone(&configs),
+    };
+    let agents_served = Served {
+        clients: bounded(agent_routes.clone(), requests::CLIENTS),
+        strangers: bounded(agent_routes, requests::STRANGERS),
+    };
+    let operator_routes = bounded(api::operator_routes().await?, requests::STRANGERS);
+    let operators_served = Served {
+        clients: operator_routes.clone(),
+        strangers: operator_routes,
     };
     let api = Api {
         keeper: keeper.clone(),
@@ -219,58 +248,79 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         hints: Arc::clone(&hints),
         scep: Arc::clone(&scep),
     };
+    let local_routes = bounded(api.local_routes().await?, requests::LOCAL);
     let listener = Arc::new(Listener::new(
         keeper.clone(),
         Arc::clone(&configs),
         checks,
         Arc::clone(&hints),
+        &counting,
+        stopping.clone(),
     ));
     let uid = rustix::process::geteuid().as_raw();
 
     if let Some(address) = args.metrics_addr {
         let socket = bind(address, "--metrics-addr").await?;
-        addresses += &format!("metrics {}\n", socket.local_addr()?);
+        served_at += &format!("metrics {}\n", socket.local_addr()?);
         let source = metrics::Source {
             readiness,
             sessions: Arc::clone(&sessions),
             scep: Arc::clone(&scep),
         };
-        tokio::spawn(metrics::run(socket, source));
+        stopping.spawn_until_asked(metrics::run(socket, source));
     }
-    tokio::spawn(swap::run(keeper.clone(), configs, Arc::clone(&folder)));
-    tokio::spawn(recovery::tell(keeper.clone(), Arc::clone(&hints)));
-    tokio::spawn(Arc::clone(&table).run());
-    tokio::spawn(pulse::run(keeper.clone()));
-    tokio::spawn(disk::watch(args.data_dir.clone(), keeper.health().clone()));
-    tokio::spawn(ways::run(keeper));
+    stopping.spawn_until_asked(swap::run(keeper.clone(), configs, Arc::clone(&folder)));
+    stopping.spawn_until_asked(recovery::tell(keeper.clone(), Arc::clone(&hints)));
+    stopping.spawn_until_asked(Arc::clone(&table).run());
+    stopping.spawn_until_asked(pulse::run(keeper.clone()));
+    stopping.spawn_until_asked(disk::watch(args.data_dir.clone(), keeper.health().clone()));
+    stopping.spawn_until_asked(ways::run(keeper.clone()));
     for socket in agents_sockets {
-        let routes = agent_routes.clone();
-        tokio::spawn(Arc::clone(&listener).accept(socket, Port::Agents, routes));
+        let listener = Arc::clone(&listener);
+        stopping.spawn(listener.accept(socket, Port::Agents, agents_served.clone()));
     }
-    tokio::spawn(listener.accept(api_socket, Port::Operators, api::operator_routes().await?));
-    tokio::spawn(Listener::accept_local(
-        local,
-        uid,
-        api.local_routes().await?,
-    ));
+    stopping.spawn(listener.accept(api_socket, Port::Operators, operators_served));
+    stopping.spawn(accept_local(local, uid, local_routes, stopping.clone()));
 
     // With port 0 nobody knows the addresses but the controller.
-    if let Err(error) = folder.write("addresses", addresses.as_bytes()) {
+    if let Err(error) = folder.write("addresses", served_at.as_bytes()) {
         tracing::warn!(
             error = format!("{:#}", anyhow::Error::from(error)),
             "cannot write down where it serves"
         );
     }
     tracing::info!(agents = ?agents_at, api = %api_at, data_dir = %args.data_dir.display(), "serving");
-    stopped().await?;
-    tracing::info!("stopping");
+    let mut signals = Signals::listen()?;
+    signals.next().await;
+    tracing::info!("stopping: sessions are told to come back later");
     sessions.stop();
+    stopping.ask();
+    drop(fs::remove_file(folder.join("convoy.sock")));
+    drop(fs::remove_file(folder.join("addresses")));
+    tokio::select! {
+        left = end(&stopping, keeper, table) => match left? {
+            0 => tracing::info!("stopped"),
+            left => tracing::warn!(left, "stopped: what was still under way was cut"),
+        },
+        () = signals.next() => tracing::warn!("stopped at once, as asked twice"),
+    }
+    Ok(())
+}
+
+/// Waits for all tasks, and for what is written last; how many had not ended in time.
+async fn end(
+    stopping: &Stopping,
+    keeper: Keeper,
+    table: Arc<presence::Table>,
+) -> anyhow::Result<usize> {
+    let left = stopping.ended(STOP_WITHIN).await;
     if let Err(error) = spawn_blocking(move || table.save()).await? {
         tracing::warn!(%error, "who is connected cannot be written down");
     }
-    drop(fs::remove_file(folder.join("convoy.sock")));
-    drop(fs::remove_file(folder.join("addresses")));
-    Ok(())
+    if timeout(STOP_WITHIN, keeper.stop()).await.is_err() {
+        tracing::warn!("the journal's last entry is still being written");
+    }
+    Ok(left)
 }
 
 /// Every agent is a file descriptor.
@@ -408,12 +458,24 @@ fn remove_stale(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-async fn stopped() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -9,7 +9,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use convoy_fleet::{
@@ -20,17 +19,10 @@ use convoy_proto::v1::{ScepOrder, ScepOrderAnswer};
 use convoy_shared::address::Address;
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
-use tokio::{
-    sync::{Notify, mpsc, oneshot},
-    time::Instant,
-};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock;
 
-/// So many sessions a client may open at once,
-const BURST: u32 = 30;
-/// and then one in so long.
-const EVERY: Duration = Duration::from_secs(1);
 /// So many orders may wait for a session.
 const ORDERS: usize = 4;
 
@@ -41,8 +33,6 @@ pub struct Sessions {
     next: AtomicU64,
     /// Wakes whoever writes down what has changed.
     changed: Notify,
-    /// Until when each client's past sessions are paid for.
-    paid: Mutex<HashMap<ClientNumber, Instant>>,
 }
 
 /// Under one lock, so that what is known of a client is in the order in which it happened.
@@ -172,17 +162,6 @@ impl Sessions {
         }
     }
 
-    /// How long a client that opens a session now has to wait, because it has opened too many.
-    #[must_use]
-    pub fn too_soon(&self, client: ClientNumber) -> Duration {
-        let now = Instant::now();
-        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = paid.entry(client).or_insert(now);
-        // However often it has come, it waits no longer than for a burst to be paid for.
-        *until = ((*until).max(now) + EVERY).min(now + EVERY * (BURST * 2));
-        until.saturating_duration_since(now + EVERY * BURST)
-    }
-
     /// Whether a client has a session.
     #[must_use]
     pub fn contains(&self, client: ClientNumber) -> bool {
@@ -297,16 +276,6 @@ mod tests {
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-    #[test]
-    fn a_client_that_comes_too_often_waits_and_others_do_not() {
-        let sessions = Sessions::default();
-        for _ in 0..BURST {
-            assert_eq!(sessions.too_soon(1), Duration::ZERO);
-        }
-        assert!(sessions.too_soon(1) > Duration::ZERO);
-        assert_eq!(sessions.too_soon(2), Duration::ZERO);
-    }
 
     #[test]
     fn the_newest_session_is_the_clients() {

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 pub(crate) use programs::Said;
@@ -201,15 +202,21 @@ impl Fleet {
         });
     }
 
+    pub(crate) fn controller_lives(&mut self) -> bool {
+        self.controller
+            .as_mut()
+            .is_some_and(|child| child.try_wait().expect("a child").is_none())
+    }
+
     /// The controller's process.
     pub(crate) fn controller_pid(&self) -> u32 {
         self.controller.as_ref().expect("a running controller").id()
     }
 
-    pub(crate) fn controller_lives(&mut self) -> bool {
-        self.controller
-            .as_mut()
-            .is_some_and(|child| child.try_wait().expect("a child").is_none())
+    /// Tells the controller to stop; its exit code.
+    pub(crate) fn stop_controller(&mut self) -> i32 {
+        terminate(self.controller.as_ref().expect("a running controller"));
+        self.await_controller_end()
     }
 
     /// `kill -9`.
@@ -251,6 +258,11 @@ impl Fleet {
             thread::sleep(Duration::from_millis(30));
         }
     }
+}
+
+/// SIGTERM.
+fn terminate(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::TERM).expect("told");
 }
 
 impl Drop for Fleet {

@@ -265,6 +265,16 @@ impl Talk {
         drop(self.outbound.try_send(request));
     }
 
+    /// Says it as soon as there is room on the way; whether there was within that time.
+    pub(crate) fn press(&self, message: session_request::Message, within: Duration) -> bool {
+        let request = v1::SessionRequest {
+            message: Some(message),
+        };
+        self.runtime
+            .block_on(async { timeout(within, self.outbound.send(request)).await })
+            .is_ok_and(|sent| sent.is_ok())
+    }
+
     pub(crate) fn acknowledge(&self, held: Held) {
         self.say(session_request::Message::TrustAck(trust_ack(
             held,

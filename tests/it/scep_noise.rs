@@ -52,7 +52,7 @@ fn noise_harms_nobody() {
     assert!(sent < 1024, "64 MiB were taken");
     assert!(matches!(Reply::read(endless).status, 0 | 413));
     // a query or a head that is too long is refused;
-    for length in [65 * 1024, 127 * 1024, 1024 * 1024] {
+    for length in [41 * 1024, 127 * 1024, 1024 * 1024] {
         let query = format!("operation=PKIOperation&message={}", "A".repeat(length));
         let status = elsewhere().get(&query).status;
         assert!(matches!(status, 0 | 400 | 414 | 431), "{status}");
@@ -65,8 +65,8 @@ fn noise_harms_nobody() {
     // what is nested without an end, or with one, is no message,
     let nested = |depth: usize| (0..depth).fold(vec![], |inner, _| tlv(0x30, &inner));
     for deep in [
-        [0x30, 0x80].repeat(60_000),
-        [0x24, 0x80].repeat(60_000),
+        [0x30, 0x80].repeat(8_000),
+        [0x24, 0x80].repeat(8_000),
         nested(3000),
     ] {
         assert_eq!(elsewhere().post(&deep).status, 400);

@@ -22,7 +22,7 @@ use convoy_shared::{
 use jiff::SignedDuration;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tonic::{Status, Streaming};
 
@@ -36,6 +36,7 @@ use crate::{
     api::status,
     clock, documents,
     keeper::Heads,
+    pace::Act,
     peer::{Identity, Peer},
     recovery::Shown,
     sessions::{Order, Session},
@@ -48,6 +49,8 @@ use ways::Trying;
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// So many other messages may come before a client shows its trust document.
 const EARLY: usize = 8;
+/// The most of a client's own words in a line of the log, in characters.
+const REASON: usize = 300;
 
 pub(super) type Outbound = mpsc::Sender<Result<SessionResponse, Status>>;
 
@@ -86,14 +89,16 @@ pub(super) async fn run(
         again: AGAIN,
         not_before: None,
         part_at: None,
+        stop_at: None,
         scep: Enrolling::new(&hello, orders),
         trying: Vec::new(),
         address: hello.address.clone(),
     };
     // A client that comes too often waits: a session may be an entry in the journal.
-    sleep(talk.agents.sessions.too_soon(client)).await;
-    if !talk.session.is_newest() {
-        return;
+    tokio::select! {
+        () = talk.agents.paces.wait(client, Act::Session) => {}
+        () = talk.session.replaced() => return,
+        () = talk.agents.stopping.asked() => return,
     }
     let ended = talk.run(hello, &mut inbound).await;
     talk.settle_scep(talk.scep.held);
@@ -191,6 +196,8 @@ struct Talk {
     not_before: Option<Instant>,
     /// When to part from a client that is to come back, as all are: drawn once, so that not all come at once.
     part_at: Option<Instant>,
+    /// When to part because the controller stops, drawn likewise.
+    stop_at: Option<Instant>,
     scep: Enrolling,
     trying: Vec<Trying>,
     /// The address that the client dialled.
@@ -201,6 +208,7 @@ enum Woken {
     Said(Box<SessionRequest>),
     Ordered(Box<Order>),
     Changed,
+    Stopping,
 }
 
 impl Talk {
@@ -239,6 +247,7 @@ impl Talk {
         loop {
             // Before the state is looked at: what changes from here on wakes the session.
             let seen = self.heads.borrow_and_update().structure;
+            self.part_before_stop().await?;
             self.conclude().await?;
             self.give_what_is_owed().await?;
             match self.wake(inbound, seen).await? {
@@ -248,6 +257,7 @@ impl Talk {
                     Order::Try { address, answer } => self.try_address(address, answer).await?,
                 },
                 Woken::Changed => {}
+                Woken::Stopping => self.stop_soon(),
             }
         }
     }
@@ -330,6 +340,7 @@ impl Talk {
             self.check.as_ref().map(|check| check.until),
             self.not_before,
             self.part_at,
+            self.stop_at,
         ]
         .into_iter()
         .flatten()
@@ -350,6 +361,7 @@ impl Talk {
             }
         };
         let orders = &mut self.scep.orders;
+        let (stops, stopping) = (self.agents.stopping.asked(), self.stop_at.is_some());
         let order = async {
             match orders.recv().await {
                 Some(order) => order,
@@ -371,6 +383,7 @@ impl Talk {
                 Err(status) => Err(status::invalid("message", &status.message()).into()),
             },
             () = self.session.replaced() => Err(self.replaced().await),
+            () = stops, if !stopping => Ok(Woken::Stopping),
             order = order => Ok(Woken::Ordered(Box::new(order))),
             () = structure => Ok(Woken::Changed),
             () = sight => Ok(Woken::Changed),
@@ -379,6 +392,11 @@ impl Talk {
     }
 
     async fn receive(&mut self, request: SessionRequest) -> Result<(), End> {
+        // Who says much is listened to slowly.
+        self.agents
+            .paces
+            .wait(self.identity.client, Act::Message)
+            .await;
         match request.message {
             Some(session_request::Message::TrustAck(ack)) => {
                 let (held, outcome) =
@@ -390,6 +408,7 @@ impl Talk {
                         self.state(Statement::Applied(held)).await
                     }
                     AckOutcome::Refused(reason) => {
+                        let reason: String = reason.chars().take(REASON).collect();
                         tracing::warn!(client = %self.identity.id, revision = %held.revision, reason, "client refuses a trust document");
                         self.hindered(Obstacle::RefusesDocument(reason));
                         Ok(())

@@ -1,6 +1,6 @@
 //! Refusals and failures as gRPC statuses with `google.rpc.ErrorInfo`: the one place that maps them.
 
-use std::{collections::HashMap, fmt::Display};
+use std::{collections::HashMap, fmt::Display, time::Duration};
 
 use axum::response::Response;
 use convoy_fleet::refusal::Refusal;
@@ -60,15 +60,18 @@ pub fn failed(reason: &str, message: &str) -> Status {
     with_metadata(Code::FailedPrecondition, reason, message, HashMap::new())
 }
 
-/// Something that was asked for a moment ago.
+/// Something that was asked for a moment ago, and may be again after this wait.
 #[must_use]
-pub fn too_often(message: &str) -> Status {
-    with_metadata(
-        Code::ResourceExhausted,
-        "TOO_OFTEN",
-        message,
-        HashMap::new(),
-    )
+pub fn too_often(message: &str, wait: Duration) -> Status {
+    later(Code::ResourceExhausted, "TOO_OFTEN", message, wait)
+}
+
+/// Something that may be asked for again after this wait (`google.rpc.RetryInfo`).
+#[must_use]
+pub fn later(code: Code, reason: &str, message: &str, wait: Duration) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    details.set_retry_info(Some(wait));
+    Status::with_error_details(code, message, details)
 }
 
 /// Something that must not happen.

@@ -161,6 +161,10 @@ impl Worker {
                         tracing::debug!("nobody waits for the start");
                     }
                 }
+                Message::Stop(reply) => {
+                    let _ = reply.send(());
+                    return;
+                }
             }
         }
     }

@@ -1,101 +1,140 @@
-//! How much of a port peers may take before anybody knows who they are. What is done with a connection is decided elsewhere.
+//! How much of a port peers may take before anybody knows who they are, and how much a client may. What is done with a connection is decided elsewhere.
 
 use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Semaphore;
+use convoy_fleet::client::ClientNumber;
+use tokio_util::sync::CancellationToken;
 
-/// Handshakes that may be under way at a time.
-const PENDING: usize = 1024;
-/// Of these, from one address.
-const PENDING_PER_ADDRESS: usize = 16;
-/// Connections of peers that nobody knows, per port.
-const STRANGERS: usize = 512;
-/// Of these, from one address.
-const STRANGERS_PER_ADDRESS: usize = 64;
+use super::{
+    addresses::{Acquainted, Counting},
+    places::{Places, Room},
+};
 
-/// What strangers may take of a port.
+/// Handshakes under way, from addresses from which no client has come yet.
+const PENDING: Room = Room {
+    most: 1024,
+    per_address: 16,
+    waiting: 4096,
+};
+/// The same for addresses from which one has come: a flood of others leaves them alone.
+const ACQUAINTED: Room = Room {
+    most: 512,
+    ..PENDING
+};
+/// Connections of peers that nobody knows: hosts that join. Each takes some 40 KiB, whatever it does.
+const STRANGERS: Room = Room {
+    most: 512,
+    per_address: 64,
+    waiting: 512,
+};
+/// On the operators' port nobody is known, and little is served.
+const OPERATORS: Room = Room {
+    most: 128,
+    ..STRANGERS
+};
+/// Connections of one client: its session, the one that takes over from it, and what may be left of a broken one.
+const PER_CLIENT: usize = 4;
+
+/// What peers may take of a port.
 pub(super) struct Limits {
-    pub(super) pending: Arc<Semaphore>,
-    pub(super) pending_by_address: Arc<ByAddress>,
-    pub(super) strangers: Arc<Semaphore>,
-    pub(super) strangers_by_address: Arc<ByAddress>,
+    pending: Arc<Places>,
+    of_acquainted: Arc<Places>,
+    acquainted: Acquainted,
+    pub(super) strangers: Arc<Places>,
+    pub(super) clients: Arc<Connections>,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            pending: Arc::new(Semaphore::new(PENDING)),
-            pending_by_address: Arc::new(ByAddress::new(PENDING_PER_ADDRESS)),
-            strangers: Arc::new(Semaphore::new(STRANGERS)),
-            strangers_by_address: Arc::new(ByAddress::new(STRANGERS_PER_ADDRESS)),
-        }
+impl Limits {
+    pub(super) fn agents(addresses: &Arc<Counting>) -> Self {
+        Self::new(STRANGERS, addresses)
     }
-}
 
-/// How many places each address has taken.
-pub(crate) struct ByAddress {
-    most: usize,
-    taken: Mutex<HashMap<IpAddr, usize>>,
-}
+    pub(super) fn operators(addresses: &Arc<Counting>) -> Self {
+        Self::new(OPERATORS, addresses)
+    }
 
-impl ByAddress {
-    pub(crate) fn new(most: usize) -> Self {
+    fn new(strangers: Room, addresses: &Arc<Counting>) -> Self {
+        let places = |room| Places::new(room, Arc::clone(addresses));
         Self {
-            most,
-            taken: Mutex::default(),
+            pending: places(PENDING),
+            of_acquainted: places(ACQUAINTED),
+            acquainted: Acquainted::default(),
+            strangers: places(strangers),
+            clients: Arc::default(),
         }
     }
 
-    /// A place for an address, if it has one left. Loopback always has: whoever is there is on this machine already.
-    pub(crate) fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let address = network(address);
-        if let Some(address) = address {
-            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = taken.entry(address).or_default();
-            if *count >= self.most {
-                return None;
-            }
-            *count += 1;
+    /// Where a handshake from this address takes its place.
+    pub(super) fn pending(&self, address: IpAddr) -> &Arc<Places> {
+        if self.acquainted.knows(address) {
+            &self.of_acquainted
+        } else {
+            &self.pending
         }
-        Some(Place {
+    }
+
+    /// A client has come from here.
+    pub(super) fn met(&self, address: IpAddr) {
+        self.acquainted.met(address);
+    }
+}
+
+/// The connections of each client.
+#[derive(Default)]
+pub(super) struct Connections(Mutex<HashMap<ClientNumber, VecDeque<CancellationToken>>>);
+
+impl Connections {
+    /// One more. The oldest is closed if the client has too many.
+    pub(super) fn open(self: &Arc<Self>, client: ClientNumber) -> Connection {
+        let closed = CancellationToken::new();
+        let mut all = self.lock();
+        let own = all.entry(client).or_default();
+        own.push_back(closed.clone());
+        if own.len() > PER_CLIENT
+            && let Some(oldest) = own.pop_front()
+        {
+            oldest.cancel();
+        }
+        drop(all);
+        Connection {
             of: Arc::clone(self),
-            address,
-        })
-    }
-}
-
-/// What is counted as one address: an IPv6 host has a whole /64. `None`: not counted.
-pub(crate) fn network(address: IpAddr) -> Option<IpAddr> {
-    match address.to_canonical() {
-        address if address.is_loopback() => None,
-        IpAddr::V4(address) => Some(address.into()),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Some(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+            client,
+            closed,
         }
     }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ClientNumber, VecDeque<CancellationToken>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// A place that an address has taken; given back when dropped.
-pub(crate) struct Place {
-    of: Arc<ByAddress>,
-    address: Option<IpAddr>,
+/// A client's connection; counted until it is dropped.
+pub(super) struct Connection {
+    of: Arc<Connections>,
+    client: ClientNumber,
+    closed: CancellationToken,
 }
 
-impl Drop for Place {
+impl Connection {
+    /// Returns when the client has opened too many others.
+    pub(super) async fn is_one_too_many(&self) {
+        self.closed.cancelled().await;
+    }
+}
+
+impl Drop for Connection {
     fn drop(&mut self) {
-        let Some(address) = self.address else {
-            return;
-        };
-        let mut taken = self.of.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&address);
+        // What makes this token different from the others.
+        self.closed.cancel();
+        let mut all = self.of.lock();
+        if let Some(own) = all.get_mut(&self.client) {
+            own.retain(|other| !other.is_cancelled());
+            if own.is_empty() {
+                all.remove(&self.client);
             }
         }
     }
@@ -106,19 +145,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_so_many_places_and_an_ipv6_host_no_more() {
-        let places = Arc::new(ByAddress::new(2));
-        let at = |text: &str| places.place(text.parse().expect("an address"));
-        let (one, two) = (at("192.0.2.1"), at("192.0.2.1"));
-        assert!(one.is_some() && two.is_some());
-        assert!(at("192.0.2.1").is_none());
-        assert!(at("192.0.2.2").is_some());
-        drop(one);
-        assert!(at("192.0.2.1").is_some());
-        let (_one, _two) = (at("2001:db8::1"), at("2001:db8::ffff:2"));
-        assert!(at("2001:db8::3").is_none());
-        assert!(at("2001:db8:0:1::3").is_some());
-        let loopback: Vec<_> = (0..10).map(|_| at("127.0.0.1")).collect();
-        assert!(loopback.iter().all(Option::is_some));
+    fn a_client_has_so_many_connections_and_the_oldest_goes() {
+        let connections = Arc::new(Connections::default());
+        let mut open: Vec<_> = (0..PER_CLIENT).map(|_| connections.open(1)).collect();
+        let other = connections.open(2);
+        assert!(open.iter().all(|one| !one.closed.is_cancelled()));
+        open.push(connections.open(1));
+        let closed: Vec<_> = open.iter().map(|one| one.closed.is_cancelled()).collect();
+        assert_eq!(closed, [true, false, false, false, false]);
+        assert!(!other.closed.is_cancelled());
+        // One that ends makes room.
+        drop(open.remove(2));
+        open.push(connections.open(1));
+        assert!(!open[1].closed.is_cancelled());
+        drop((open, other));
+        assert!(connections.lock().is_empty());
     }
 }

@@ -23,9 +23,9 @@ use tokio::sync::Semaphore;
 use super::{
     Ending, Scep,
     message::{Granted, Outcome, Refused, open, write},
-    rate::Bucket,
     replay::Replays,
 };
+use crate::pace::Pace;
 
 /// A device, or a certificate that renews itself, brings so many certificates at once,
 const PACE_BURST: u32 = 30;
@@ -40,7 +40,7 @@ pub(super) struct Answers {
     /// Encrypted content keys.
     keys: Mutex<Replays>,
     /// How often a device, or a certificate, may bring another certificate.
-    pace: Bucket<Digest>,
+    pace: Pace<Digest>,
     /// Twice as many at work as there are processors: more would only wait for each other.
     at_work: Arc<Semaphore>,
 }
@@ -71,7 +71,7 @@ impl Answers {
             scep,
             nonces: Mutex::default(),
             keys: Mutex::default(),
-            pace: Bucket::new(PACE, PACE_BURST),
+            pace: Pace::new(PACE_BURST, PACE),
             at_work: Arc::new(Semaphore::new(processors * 2)),
         }
     }

@@ -2,7 +2,6 @@
 
 mod memory;
 mod names;
-mod pace;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -27,7 +26,6 @@ use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
 pub use memory::{ByResult, Devices};
-pub use pace::Pace;
 
 use super::{
     Scep,
@@ -38,6 +36,7 @@ use crate::{
     clock,
     folder::FolderError,
     ndes::NdesError,
+    pace::Act,
     peer::{Identity, Peer},
 };
 use names::Claim;
@@ -77,11 +76,6 @@ impl Scep {
             return Err(status::aborted(
                 "IDENTITY_EXPIRED",
                 "the client's certificate has expired: renew it first",
-            ));
-        }
-        if !self.devices.asked.admits(identity.client) {
-            return Err(status::too_often(
-                "challenge passwords were asked for many times in a moment; wait a minute",
             ));
         }
         let revision = request.revision;
@@ -261,11 +255,7 @@ impl Scep {
     }
 
     async fn make(&self, client: ClientNumber, challenge: Challenge) -> Result<(), Status> {
-        if !self.devices.made.admits(client) {
-            return Err(status::too_often(
-                "this device has asked for challenge passwords with many names; wait some minutes",
-            ));
-        }
+        self.paces.admit(client, Act::NewChallenge)?;
         let command = Command::Issuance(IssuanceCommand::CreateChallenge(challenge));
         self.keeper
             .command(command, Actor::Clients, None)

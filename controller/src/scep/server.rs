@@ -17,14 +17,17 @@ use hyper::{body::Incoming as Body, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
 use super::{Ending, Scep, answer::Answers, authority::AuthorityError, rate::Rate};
 use crate::{
     clock,
-    listener::limits::{ByAddress, Place},
+    listener::{
+        addresses::Counting,
+        places::{Place, Places, Room},
+    },
+    stopping::Stopping,
 };
 
 /// The paths that are served: our own, the usual one of other servers, and NDES's, which printers expect.
@@ -37,62 +40,66 @@ pub const PATHS: [&str; 4] = [
 /// Where the revocation list is.
 pub const CRL_PATH: &str = "/scep/crl";
 
-/// Connections at a time.
-const CONNECTIONS: usize = 4096;
+/// Connections at a time. Who overruns its address waits for a place; where all are taken, the oldest that has asked nothing goes.
+const CONNECTIONS: Room = Room {
+    most: 512,
+    per_address: 64,
+    waiting: 1024,
+};
 /// A connection that says nothing for so long is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A body must come within it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// A connection lasts no longer.
 const CONNECTION: Duration = Duration::from_secs(120);
-/// Connections from one address. Loopback is not counted.
-const PER_ADDRESS: usize = 64;
+/// A connection that is asked to end has so long.
+const GENTLY: Duration = Duration::from_secs(5);
 /// The longest body: a message is a few kilobytes.
-const MAX_BODY: usize = 128 * 1024;
+const MAX_BODY: usize = 16 * 1024;
 /// A request line with a message in it, and headers.
-const HEAD: usize = 128 * 1024;
+const HEAD: usize = 32 * 1024;
 
 /// The server.
 pub struct Server {
     pub(super) scep: Arc<Scep>,
     pub(super) answers: Arc<Answers>,
     rate: Arc<Rate>,
-    places: Arc<ByAddress>,
+    places: Arc<Places>,
+    stopping: Stopping,
 }
 
 type Answer = Response<Full<Bytes>>;
 
-/// What a connection takes up, as long as anything of it lasts: one of all, and one of its address.
-type Places = Arc<(OwnedSemaphorePermit, Place)>;
-
 impl Server {
     /// A server. `per_second`: requests from one address per second. `None`: as many as come.
     #[must_use]
-    pub fn new(scep: Arc<Scep>, per_second: Option<u32>) -> Self {
+    pub fn new(
+        scep: Arc<Scep>,
+        per_second: Option<u32>,
+        addresses: &Arc<Counting>,
+        stopping: Stopping,
+    ) -> Self {
         Self {
             answers: Arc::new(Answers::new(Arc::clone(&scep))),
             scep,
-            rate: Arc::new(Rate::new(per_second)),
-            places: Arc::new(ByAddress::new(PER_ADDRESS)),
+            rate: Arc::new(Rate::new(per_second, Arc::clone(addresses))),
+            places: Places::new(CONNECTIONS, Arc::clone(addresses)),
+            stopping,
         }
     }
 
-    /// Serves for ever.
+    /// Serves until the controller stops.
     pub async fn run(self, socket: TcpListener) {
         let server = Arc::new(self);
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                () = server.stopping.asked() => return,
             };
-            match socket.accept().await {
+            match accepted {
                 Ok((stream, peer)) => {
-                    let Some(own) = server.places.place(peer.ip()) else {
-                        tracing::debug!(%peer, "too many SCEP connections from one address");
-                        continue;
-                    };
-                    let places = Arc::new((place, own));
-                    tokio::spawn(Arc::clone(&server).connection(stream, peer, places));
+                    let connection = Arc::clone(&server).connection(stream, peer);
+                    server.stopping.spawn(connection);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a SCEP connection");
@@ -102,25 +109,48 @@ impl Server {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, places: Places) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let place = tokio::select! {
+            place = self.places.take(peer.ip()) => place,
+            () = self.stopping.asked() => return,
+        };
+        // A message that is worked on keeps it, also when who has sent it hangs up.
+        let Some(place) = place.map(Arc::new) else {
+            tracing::debug!(%peer, "too many SCEP connections from one address");
+            return;
+        };
         drop(stream.set_nodelay(true));
+        let (server, own) = (Arc::clone(&self), Arc::clone(&place));
         let service = service_fn(move |request| {
-            let (server, places) = (Arc::clone(&self), Arc::clone(&places));
-            async move { Ok::<_, Infallible>(server.request(request, peer, places).await) }
+            let (server, place) = (Arc::clone(&server), Arc::clone(&own));
+            async move { Ok::<_, Infallible>(server.request(request, peer, place).await) }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(HEAD)
             .serve_connection(TokioIo::new(stream), service);
-        match timeout(CONNECTION, served).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "a SCEP connection ended"),
-            Err(_) => tracing::debug!(%peer, "a SCEP connection has lasted too long"),
+        tokio::pin!(served);
+        tokio::select! {
+            ended = timeout(CONNECTION, served.as_mut()) => {
+                match ended {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%peer, %error, "a SCEP connection ended"),
+                    Err(_) => tracing::debug!(%peer, "a SCEP connection has lasted too long"),
+                }
+                return;
+            }
+            () = place.put_out() => {
+                tracing::debug!(%peer, "a SCEP connection has made room for others");
+                return;
+            }
+            () = self.stopping.asked() => {}
         }
+        served.as_mut().graceful_shutdown();
+        drop(timeout(GENTLY, served).await);
     }
 
-    async fn request(&self, request: Request<Body>, peer: SocketAddr, places: Places) -> Answer {
+    async fn request(&self, request: Request<Body>, peer: SocketAddr, place: Arc<Place>) -> Answer {
         if !self.rate.admits(peer.ip()) {
             tracing::debug!(%peer, "too many SCEP requests from one address");
             return too_many();
@@ -146,8 +176,9 @@ impl Server {
             Ok(Err(_)) => return told(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long\n"),
             Err(_) => return told(StatusCode::REQUEST_TIMEOUT, "the body did not come\n"),
         };
+        place.spoke();
         match Operation::parse(method, query.as_deref(), &body) {
-            Ok(operation) => self.operation(operation, peer, places).await,
+            Ok(operation) => self.operation(operation, peer, place).await,
             Err(bad) => {
                 tracing::debug!(%peer, %bad, "a SCEP request that is none");
                 self.scep.counts.add(Ending::Malformed);
@@ -156,7 +187,7 @@ impl Server {
         }
     }
 
-    async fn operation(&self, operation: Operation, peer: SocketAddr, places: Places) -> Answer {
+    async fn operation(&self, operation: Operation, peer: SocketAddr, place: Arc<Place>) -> Answer {
         // One CA: whatever identifier a device was told to send.
         match operation {
             Operation::GetCaCaps { .. } => plain(media::CAPS, ca_caps().as_bytes().to_vec()),
@@ -180,7 +211,7 @@ impl Server {
                     if answer.refused {
                         rate.guessed(peer.ip());
                     }
-                    drop(places);
+                    drop(place);
                     answer
                 });
                 let answer = match answered.await {

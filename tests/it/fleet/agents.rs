@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use super::{Fleet, Said};
+use super::{Fleet, Said, terminate};
 
 impl Fleet {
     /// Joins a host with a token; the client's id.
@@ -72,6 +72,17 @@ impl Fleet {
         let mut child = self.agents.remove(name).expect("a running agent");
         child.kill().expect("killed");
         child.wait().expect("reaped");
+    }
+
+    /// Tells an agent to stop; its exit code.
+    pub(crate) fn stop(&mut self, name: &str) -> i32 {
+        terminate(self.agents.get(name).expect("a running agent"));
+        self.eventually(&format!("{name} ends"), |fleet| {
+            let child = fleet.agents.get_mut(name).expect("an agent");
+            child.try_wait().expect("a child")
+        });
+        let mut child = self.agents.remove(name).expect("an agent");
+        child.wait().expect("reaped").code().unwrap_or(-1)
     }
 
     /// Kills an agent, and waits until the controller has noticed.

@@ -103,6 +103,7 @@ impl Bench {
             lists: crl::Kept::default(),
             counts: Counts::default(),
             devices: Devices::default(),
+            paces: Arc::new(crate::pace::Paces::new(Duration::from_secs(3600))),
         });
         let ca = keeper.read().founded().expect("a fleet").client_ca.clone();
         let configs = TlsConfigs::new(Arc::clone(&folder), &ca).expect("a CA");

@@ -13,7 +13,6 @@ use convoy_scep::{
 };
 use convoy_shared::id::Digest;
 use jiff::Timestamp;
-use tokio::time::Instant;
 
 use super::{Answers, Decided, said};
 use crate::scep::{
@@ -172,7 +171,7 @@ impl Answers {
             // As many as the challenge admits.
             (None, None) => return Ok(()),
         };
-        if self.pace.take(whose, Instant::now()) {
+        if self.pace.take(&whose).is_ok() {
             Ok(())
         } else {
             Err(Refused::of(

@@ -1,4 +1,4 @@
-//! What the controller knows of devices only while it runs: orders under way, challenges of NDES in their hands, what they were told, limits. Nothing
+//! What the controller knows of devices only while it runs: orders under way, challenges of NDES in their hands, what they were told. Nothing
 //! durable, and nothing that is lost when the process ends.
 
 use std::{
@@ -21,7 +21,6 @@ use prometheus_client::{
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::pace::Pace;
 use crate::ndes::{ChallengeSource, Ndes, NdesError};
 
 /// The settings of an order hold so long if the client does not say what becomes of it,
@@ -33,12 +32,6 @@ const NDES_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// What is known of devices while the controller runs.
 pub struct Devices {
-    /// How often a client may ask for a challenge.
-    pub(super) asked: Pace,
-    /// How often a challenge is made for it: each is an entry in the journal.
-    pub(super) made: Pace,
-    /// How often it may report: news are an entry in the journal.
-    pub reports: Pace,
     /// Requests that have ended since the controller began.
     pub ended: Family<ByResult, Counter>,
     told: Mutex<HashMap<ClientNumber, Digest>>,
@@ -75,9 +68,6 @@ impl Default for Devices {
             drop(ended.get_or_create(&ByResult { result }));
         }
         Self {
-            asked: Pace::new(60, Duration::from_secs(1)),
-            made: Pace::new(10, Duration::from_secs(60)),
-            reports: Pace::new(120, Duration::from_millis(500)),
             ended,
             told: Mutex::default(),
             ordered: Mutex::default(),
