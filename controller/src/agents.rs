@@ -130,6 +130,7 @@ impl agent_service_server::AgentService for AgentsService {
         request: Request<ObtainScepChallengeRequest>,
     ) -> Result<Response<ObtainScepChallengeResponse>, Status> {
         let (peer, identity) = self.0.client(&request, Act::Challenge)?;
+        not_superseded(&self.0.keeper.read())?;
         let scep = &self.0.scep;
         let answer = scep
             .obtain_challenge(&peer, identity, request.into_inner())

@@ -6,14 +6,15 @@ pub(crate) mod places;
 mod serving;
 
 use std::{
+    collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use axum::Router;
-use convoy_fleet::client::ClientNumber;
+use convoy_fleet::{client::ClientNumber, state::Choice};
 use convoy_shared::{
     id::{AnchorNumber, Generation},
     label::{CheckToken, Label},
@@ -45,6 +46,8 @@ use crate::{
 
 /// A peer has so long to begin with TLS.
 const CLIENT_HELLO: Duration = Duration::from_secs(2);
+/// The turns of so many lists of unknown anchors are kept.
+const MOST_TURNS: usize = 1024;
 /// After a failed `accept`, for example for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -58,6 +61,8 @@ pub struct Listener {
     pub checks: Arc<Checks>,
     /// What hints that the journal is an old copy.
     pub hints: Arc<Hints>,
+    /// How many certificates were refused by those that name these anchors, of which the journal knows none.
+    turns: Mutex<HashMap<Vec<AnchorNumber>, usize>>,
     stopping: Stopping,
     agents: Limits,
     operators: Limits,
@@ -99,6 +104,7 @@ impl Listener {
             configs,
             checks,
             hints,
+            turns: Mutex::default(),
             stopping,
             agents: Limits::agents(addresses),
             operators: Limits::operators(addresses),
@@ -261,8 +267,11 @@ impl Listener {
             if let Some(anchors) = &anchors {
                 self.hints.saw_anchors(&fleet, anchors);
             }
-            fleet
-                .certificate_for(anchors.as_deref())
+            let guesses = anchors
+                .as_deref()
+                .map_or_else(Vec::new, |anchors| fleet.guesses(anchors));
+            self.in_turn(&guesses, anchors.as_deref())
+                .or_else(|| fleet.certificate_for(anchors.as_deref()))
                 .ok_or_else(|| io::Error::other("no certificate to serve"))?
         };
         let configs = self.configs(choice.generation)?;
@@ -270,7 +279,13 @@ impl Listener {
             Port::Agents => configs.production,
             Port::Operators => configs.operators,
         };
-        let stream = start.into_stream(config).await?;
+        let stream = start.into_stream(config).await.inspect_err(|error| {
+            if let Some(anchors) = &anchors
+                && refuses_certificate(error)
+            {
+                self.refused(anchors);
+            }
+        })?;
         let (_, connection) = stream.get_ref();
         let mut exporter = [0; 32];
         connection
@@ -297,6 +312,31 @@ impl Listener {
             anchors,
         };
         Ok((Box::new(stream), peer))
+    }
+
+    /// The certificate to try next on a client of whose anchors none is known.
+    fn in_turn(&self, guesses: &[Choice], anchors: Option<&[AnchorNumber]>) -> Option<Choice> {
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turns.get(anchors?).copied().unwrap_or(0);
+        guesses
+            .iter()
+            .cycle()
+            .nth(turn % guesses.len().max(1))
+            .copied()
+    }
+
+    /// A client has refused what it was shown.
+    fn refused(&self, anchors: &[AnchorNumber]) {
+        if self.keeper.read().guesses(anchors).is_empty() {
+            return;
+        }
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        // Anybody can name any anchors.
+        if turns.len() >= MOST_TURNS && !turns.contains_key(anchors) {
+            turns.clear();
+        }
+        let turn = turns.entry(anchors.to_vec()).or_default();
+        *turn = turn.wrapping_add(1);
     }
 
     async fn probe(

@@ -223,12 +223,25 @@ impl Shown {
         })
     }
 
+    /// Where the client stands: by its document, and by its newest root, under which it may not have got a document yet.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        let document = self.document.position();
+        let newest = self.roots.last().map(|signed| signed.root.version);
+        Position {
+            root_version: newest.map_or(document.root_version, |newest| {
+                newest.max(document.root_version)
+            }),
+            ..document
+        }
+    }
+
     /// What it shows of a client of the roster.
     #[must_use]
     pub fn ahead(&self, client: convoy_fleet::client::ClientNumber) -> Ahead {
         Ahead {
             client,
-            position: self.document.position(),
+            position: self.position(),
             anchors: pins(self.document.anchors.as_slice()),
             roots: self.roots.clone(),
         }

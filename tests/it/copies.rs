@@ -283,6 +283,92 @@ fn an_old_journal_beside_newer_keys_serves_what_it_does_not_know() {
 }
 
 #[test]
+fn a_recovery_takes_newer_roots_and_never_makes_a_second_one() {
+    // Given a copy that was made before the root was renewed; one client has not heard of that,
+    let mut fleet = Fleet::with_agents(&["one", "two"]);
+    fleet.back_up();
+    fleet.await_connected(&["one", "two"]);
+    fleet.switch_off("two");
+    fleet.ok(&["root", "renew"]);
+    let root = |fleet: &Fleet, name: &str| fleet.agent_status(name)["root_version"].as_u64();
+    fleet.eventually("one has the new root", |fleet| {
+        (root(fleet, "one") == Some(2)).then_some(())
+    });
+
+    // when it is put back, then the client that has the newer root shows it, and no other is made,
+    fleet.put_copy_back();
+    fleet.wake(&["one"]);
+    let recovery = fleet.await_older();
+    assert_eq!(recovery["root_version"], 1);
+    assert_eq!(recovery["ahead"]["root_version"], 2);
+    assert_eq!(recovery["ahead"]["roots"], 1);
+    let said = fleet.convoy(&["root", "renew"]).failed(1);
+    assert!(said.contains("[JOURNAL_OLDER]"), "{said}");
+
+    // it is taken,
+    let done = fleet.json(&["recover", "fast-forward", "--confirm", "2"]);
+    assert_eq!(done["recovery"]["root_version"], 2);
+    fleet.run("two");
+    for name in ["one", "two"] {
+        fleet.eventually("the new epoch is on disk", |fleet| {
+            (fleet.trust_of(name).0 == 2 && root(fleet, name) == Some(2)).then_some(())
+        });
+    }
+    // and the next one follows it, for newcomers too.
+    fleet.ok(&["root", "renew"]);
+    fleet.join_and_run(&["new"]);
+    for name in ["one", "two", "new"] {
+        fleet.eventually("the third root is on disk", |fleet| {
+            (root(fleet, name) == Some(3)).then_some(())
+        });
+    }
+    fleet.await_connected(&["one", "two", "new"]);
+    fleet.rotate(&[]);
+    assert_eq!(fleet.await_phase("Completed")["confirmed"], 3);
+    fleet.assert_no_orphans(&["one", "two", "new"]);
+}
+
+#[test]
+fn a_certificate_that_is_imported_again_is_found_by_those_that_trust_it() {
+    // Given a copy of the whole folder from before two certificates came, of which clients trust the second alone,
+    let mut fleet = Fleet::with_agents(&["one", "two"]);
+    fleet.back_up();
+    fleet.await_connected(&["one", "two"]);
+    for _ in 0..2 {
+        fleet.rotate(&[]);
+        fleet.await_phase("Completed");
+    }
+    fleet.put_copy_back();
+    fleet.wake(&["one", "two"]);
+    fleet.eventually("the controller is warned", |fleet| {
+        (fleet.recovery()["unknown_anchors"][0] == 3).then_some(())
+    });
+    assert_eq!(fleet.recovery()["older"], false);
+
+    // when that one is imported again, under another number than it had,
+    let generation = fleet.import(&fleet.path("new.crt"), &fleet.path("new.key"));
+    assert_eq!(generation, "2");
+    for name in ["one", "two"] {
+        // then each client comes to it within a few attempts.
+        fleet.wake(&[name]);
+        fleet.await_connected(&[name]);
+    }
+    let recovery = fleet.await_older();
+    assert_eq!(recovery["unknown_anchors"], Value::Array(vec![]));
+    let done = fleet.json(&["recover", "fast-forward", "--confirm", "2"]);
+    assert_eq!(done["serving"], 2);
+    for name in ["one", "two"] {
+        fleet.eventually("the new epoch is on disk", |fleet| {
+            (fleet.trust_of(name).0 == 2).then_some(())
+        });
+    }
+    fleet.await_connected(&["one", "two"]);
+    fleet.rotate(&[]);
+    assert_eq!(fleet.await_phase("Completed")["confirmed"], 2);
+    fleet.assert_no_orphans(&["one", "two"]);
+}
+
+#[test]
 fn the_lost_machine_stops_when_it_hears_of_its_successor() {
     let (mut fleet, _) = with_history();
     fleet.put_copy_back();
@@ -374,6 +460,8 @@ fn a_laboratorys_clone_cannot_shut_production() {
     for name in ["one", "two"] {
         lab.ok(&["clients", "decommission", name, "--yes"]);
     }
+    let own = lab.agents_addr().to_string();
+    lab.ok(&["addresses", "set", &own, "--force"]);
     lab.join_and_run(&["guest"]);
     lab.switch_off("guest");
     lab.rotate(&[]);

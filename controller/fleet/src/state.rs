@@ -386,6 +386,27 @@ impl Fleet {
         }))
     }
 
+    /// What to try in turn on a client of whose anchors none is known here: an older journal may hold the right certificate under another number. What is
+    /// served comes first, then the newest. Empty: an anchor is known, and [`certificate_for`](Self::certificate_for) says which it is.
+    #[must_use]
+    pub fn guesses(&self, anchors: &[AnchorNumber]) -> Vec<Choice> {
+        if anchors.is_empty() || anchors.iter().any(|number| self.knows_anchor(*number)) {
+            return vec![];
+        }
+        let others = self
+            .certificates()
+            .rev()
+            .filter(|(generation, held)| !held.retired && Some(*generation) != self.serving)
+            .map(|(generation, _)| Choice {
+                generation,
+                bridged: true,
+            });
+        self.certificate_for(None)
+            .into_iter()
+            .chain(others)
+            .collect()
+    }
+
     /// Whether one of these anchors, as a client names them, vouches for a certificate. A client that is ahead of an older journal names anchors that only
     /// its own document explains.
     fn vouches(&self, anchors: &[AnchorNumber], held: &KeptCertificate) -> bool {

@@ -14,6 +14,7 @@ mod invariants;
 mod issuance;
 mod phases;
 mod reasons;
+mod recovery;
 mod refusals;
 mod requests;
 mod restart;

@@ -76,10 +76,18 @@ pub(super) fn owed(fleet: &Fleet, stand: &Stand<'_>) -> Owed {
         return Owed::Trust(trust.held, trust.envelope.clone());
     }
     let choice = fleet.certificate_for(stand.peer.anchors.as_deref());
+    // It was found by trying.
+    let guessed = stand
+        .peer
+        .anchors
+        .as_deref()
+        .is_some_and(|anchors| !fleet.guesses(anchors).is_empty());
     // One that was bridged and is served to everyone again shows nothing over the old connection either.
-    if choice.is_some_and(|choice| {
-        choice.generation != stand.peer.served || choice.bridged != stand.peer.bridged
-    }) {
+    if !guessed
+        && choice.is_some_and(|choice| {
+            choice.generation != stand.peer.served || choice.bridged != stand.peer.bridged
+        })
+    {
         return Owed::ReconnectAfterSwap;
     }
     // After it has applied a document the agent comes back by itself: only a session that began with it shows anything.

@@ -288,10 +288,13 @@ impl Talk {
             let Some(record) = fleet.client(client) else {
                 return Ok(false);
             };
-            if fleet.published(&record.group, hello.held.revision) == Some(hello.held.digest) {
+            let root_version = fleet.position().root_version;
+            let known =
+                fleet.published(&record.group, hello.held.revision) == Some(hello.held.digest);
+            if known && hello.root_version <= root_version {
                 return Ok(true);
             }
-            (record.group.clone(), fleet.position().root_version)
+            (record.group.clone(), root_version)
         };
         self.send(session_response::Message::ShowTrust(v1::ShowTrust {
             root_version: root_version.0,
@@ -316,7 +319,7 @@ impl Talk {
                 return Ok(false);
             }
         };
-        let position = shown.document.position();
+        let position = shown.position();
         self.shown = Some(position);
         if position > self.agents.keeper.read().position() {
             let command = Command::NoteAhead(shown.ahead(client));

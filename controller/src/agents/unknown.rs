@@ -76,9 +76,9 @@ async fn hear(
         .map_err(|bad| status::invalid("trust_shown", &bad))?;
     agents.hints.saw_unknown(UnknownClient {
         identity,
-        name: shown.name,
+        name: shown.name.clone(),
         group: shown.document.audience.clone(),
-        position: shown.document.position(),
+        position: shown.position(),
         agent_version: hello.agent_version,
         last_seen: clock::now(),
     });

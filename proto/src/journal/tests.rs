@@ -2,6 +2,7 @@
 
 mod enrolment;
 mod issuance;
+mod recovery;
 
 use convoy_fleet::{
     client::Suspicion,
@@ -160,6 +161,7 @@ fn samples() -> Vec<Event> {
         .chain(phases.map(entered))
         .chain(enrolment::samples())
         .chain(issuance::samples())
+        .chain(recovery::samples())
         .collect()
 }
 

@@ -212,6 +212,9 @@ fn is_free(issuance: &Issuance, serial: &[u8]) -> bool {
 /// # Errors
 /// If it is refused: what was signed for it is thrown away.
 pub fn order(fleet: &Fleet, order: Order, now: Timestamp) -> Result<Vec<Event>, IssuanceRefusal> {
+    if fleet.superseded_by().is_some() {
+        return Err(IssuanceRefusal::Superseded);
+    }
     let issuance = fleet.issuance();
     let is_active = |client| fleet.roster().contains(client);
     let (spki, renews, profile) = match &order {

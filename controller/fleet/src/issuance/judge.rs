@@ -107,6 +107,9 @@ pub enum IssuanceRefusal {
     /// A certificate of this key was revoked as compromised.
     #[error("the key was revoked as compromised: make another")]
     CompromisedKey,
+    /// Another copy of this controller has gone on.
+    #[error("another copy of this controller has gone on: nothing is signed here any more")]
+    Superseded,
     /// No such transaction.
     #[error("there is no such request")]
     NoSuchTransaction,

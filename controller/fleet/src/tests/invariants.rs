@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use convoy_shared::{
     ack::Held,
-    id::{Generation, Incarnation, InstanceId},
+    id::{Epoch, Generation, Incarnation, InstanceId},
     trust::{Mode, ModeInForce},
 };
 use roaring::RoaringBitmap;
@@ -185,6 +185,10 @@ fn what_is_served_is_what_the_phase_says(fleet: &Fleet) {
     let Some(rotation) = fleet.rotations().last() else {
         return;
     };
+    // A recovery ends a rotation wherever it is, and says by itself what is served.
+    if rotation.phase.is_terminal() && fleet.epoch() > Epoch::FIRST {
+        return;
+    }
     let expected = match rotation.phase {
         Phase::Planned
         | Phase::PausingReplication
