@@ -30,11 +30,15 @@ pub enum Degraded {
     Journal,
     /// The disk is full: nothing can be written, and nothing is decided.
     DiskFull,
+    /// The certificate that is served, or a CA of the controller's own, has expired.
+    ExpiredCertificate,
+    /// A document that is published has expired.
+    ExpiredDocument,
 }
 
 impl Degraded {
     /// All, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Clock,
         Self::Certificate,
         Self::OldCertificate,
@@ -45,6 +49,8 @@ impl Degraded {
         Self::JournalHints,
         Self::Journal,
         Self::DiskFull,
+        Self::ExpiredCertificate,
+        Self::ExpiredDocument,
     ];
 
     /// The code, as scripts and metrics read it. It never changes its meaning.
@@ -61,6 +67,8 @@ impl Degraded {
             Self::JournalHints => "journal_hints",
             Self::Journal => "journal",
             Self::DiskFull => "disk_full",
+            Self::ExpiredCertificate => "expired_certificate",
+            Self::ExpiredDocument => "expired_document",
         }
     }
 
@@ -78,6 +86,8 @@ impl Degraded {
             Self::JournalHints => false,
             // The controller may have no way to an address that clients have.
             Self::Addresses => false,
+            // Agents pin the key, and keep an expired document.
+            Self::ExpiredCertificate | Self::ExpiredDocument => false,
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     sessions::Sessions,
 };
 
+pub(crate) use log::names;
 pub use worker::Unstarted;
 
 /// What may wait for the keeper.

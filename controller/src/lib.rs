@@ -10,6 +10,7 @@ pub mod checks;
 pub mod clock;
 pub mod disk;
 pub mod documents;
+pub mod expiring;
 pub mod failpoint;
 pub mod folder;
 pub mod health;

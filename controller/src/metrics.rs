@@ -8,8 +8,15 @@ use std::{fmt, sync::Arc};
 use axum::{
     Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get,
 };
-use convoy_fleet::{client::ClientState, gate, rotation::Phase, standing::Standing, state::Fleet};
-use convoy_proto::time::read_timestamp;
+use convoy_fleet::{
+    client::ClientState,
+    expiry::{Identities, Subject, lives},
+    gate,
+    rotation::Phase,
+    standing::Standing,
+    state::Fleet,
+};
+use convoy_proto::{time::read_timestamp, v1::Expiry};
 use convoy_shared::enrolment::RequestState;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -24,6 +31,7 @@ use tokio::net::TcpListener;
 use crate::{
     api::system::system,
     clock,
+    expiring::spelled,
     health::{Degraded, Health},
     readiness::{Readiness, Unready},
     scep::{Counts, Scep, device::ByResult},
@@ -116,6 +124,19 @@ async fn statusz(State(source): State<Source>) -> impl IntoResponse {
             })
         })
         .collect();
+    let expiring: Vec<_> = status
+        .expiring
+        .into_iter()
+        .map(|notice| {
+            json!({
+                "kind": notice.kind,
+                "name": notice.name,
+                "expiry": if Expiry::try_from(notice.expiry) == Ok(Expiry::Expired) { "expired" } else { "soon" },
+                "expires_at": time(notice.expires_at),
+                "message": notice.message,
+            })
+        })
+        .collect();
     let text = json!({
         "ready": status.ready,
         "unready_reason": status.unready_reason,
@@ -129,6 +150,7 @@ async fn statusz(State(source): State<Source>) -> impl IntoResponse {
         "serving_not_after": time(status.serving_not_after),
         "time": time(status.time),
         "version": status.version,
+        "expiring": expiring,
     });
     ([(CONTENT_TYPE, "application/json")], format!("{text}\n"))
 }
@@ -151,6 +173,17 @@ struct ByEvidence {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByGeneration {
     generation: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByKind {
+    kind: &'static str,
+    name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByExpiry {
+    expiry: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -249,22 +282,7 @@ fn render(
         missing,
     );
 
-    let expiry = Family::<ByGeneration, Gauge>::default();
-    for (generation, kept) in fleet.certificates() {
-        if fleet.serving() == Some(generation) || fleet.candidate() == Some(generation) {
-            let label = ByGeneration {
-                generation: generation.0,
-            };
-            expiry
-                .get_or_create(&label)
-                .set(kept.certificate.not_after.duration_since(now).as_secs());
-        }
-    }
-    registry.register(
-        "certificate_expiry_seconds",
-        "Seconds until the certificate that is served, or about to be, expires",
-        expiry,
-    );
+    expiries(fleet, now, &mut registry);
     registry.register(
         "scep_devices",
         "Clients of the roster by the status of their newest certificate request",
@@ -299,6 +317,46 @@ fn render(
         degraded,
     );
     encode(text, &registry)
+}
+
+/// What is valid for a time, and how much of it is left. Negative: it has expired.
+fn expiries(fleet: &Fleet, now: Timestamp, registry: &mut Registry) {
+    let certificates = Family::<ByGeneration, Gauge>::default();
+    let others = Family::<ByKind, Gauge>::default();
+    for life in lives(fleet) {
+        let left = life.until.duration_since(now).as_secs();
+        if let Subject::Certificate(generation) = life.subject {
+            let label = ByGeneration {
+                generation: generation.0,
+            };
+            certificates.get_or_create(&label).set(left);
+        } else {
+            let (kind, name) = spelled(&life.subject);
+            others.get_or_create(&ByKind { kind, name }).set(left);
+        }
+    }
+    registry.register(
+        "certificate_expiry_seconds",
+        "Seconds until a server certificate that is not retired expires",
+        certificates,
+    );
+    registry.register(
+        "expiry_seconds",
+        "Seconds until the root, a group's trust document, the client CA or the SCEP CA expires",
+        others,
+    );
+    let identities = Family::<ByExpiry, Gauge>::default();
+    let found = Identities::of(fleet, now);
+    for (expiry, clients) in [("overdue", found.overdue), ("expired", found.expired)] {
+        identities
+            .get_or_create(&ByExpiry { expiry })
+            .set(i64::try_from(clients.len()).unwrap_or(i64::MAX));
+    }
+    registry.register(
+        "identities",
+        "Clients of the roster whose identity is overdue for renewal, or has expired",
+        identities,
+    );
 }
 
 /// Clients by the status of their newest request.

@@ -29,7 +29,7 @@ use crate::{
     authority, beside,
     certificate::ServerCertificate,
     checks::Checks,
-    clock, disk, documents,
+    clock, disk, documents, expiring,
     folder::Folder,
     health::Health,
     journal::redb::RedbJournal,
@@ -269,6 +269,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         };
         stopping.spawn_until_asked(metrics::run(socket, source));
     }
+    stopping.spawn_until_asked(expiring::run(keeper.clone()));
     stopping.spawn_until_asked(swap::run(keeper.clone(), configs, Arc::clone(&folder)));
     stopping.spawn_until_asked(recovery::tell(keeper.clone(), Arc::clone(&hints)));
     stopping.spawn_until_asked(Arc::clone(&table).run());

@@ -317,6 +317,26 @@ fn too_few_come_back_after_the_swap_and_it_is_rolled_back() {
         "{status}"
     );
     assert_eq!(shown(&fleet), [old.clone(), old.clone()]);
+    // who stayed away is named, for scripts, for people and in the log,
+    let stayed_away = |status: &Value| {
+        let clients = status["stayed_away"].as_array().expect("a list");
+        let name = |client: &Value| client["name"].as_str().expect("a name").to_owned();
+        clients.iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(stayed_away(&status), ["one", "two"]);
+    assert_eq!(status["stayed_away_count"], 2);
+    assert_eq!(status["stayed_away"][0]["connected"], false);
+    let spoken = fleet.ok(&["rotation", "status"]);
+    assert!(
+        spoken.contains("Had not come back on the new certificate: 2 clients"),
+        "{spoken}"
+    );
+    fleet.eventually("the log names them", |fleet| {
+        let log = fleet.log("controller");
+        let mut lines = log.lines();
+        let named = |line: &str| line.contains("WARN") && line.contains("stayed_away=\"one, two\"");
+        lines.any(named).then_some(())
+    });
     let said = fleet.convoy(&["rotation", "abort"]);
     assert!(said.failed(1).contains("[NO_ROTATION_RUNNING]"));
     // nobody is orphaned, those least of all that were away;
@@ -331,6 +351,15 @@ fn too_few_come_back_after_the_swap_and_it_is_rolled_back() {
         });
     }
     fleet.assert_no_orphans(&all);
+
+    // The list stays as it was, also over a restart, and when one of them is gone;
+    fleet.ok(&["clients", "decommission", "two", "--yes"]);
+    fleet.kill("two");
+    fleet.restart_controller();
+    fleet.await_connected(&["one", "three"]);
+    let all = ["one", "three"];
+    assert_eq!(stayed_away(&fleet.rotation()), ["one", "two"]);
+    assert_eq!(fleet.rotation()["stayed_away"][0]["connected"], true);
 
     // and the same certificate can be tried again.
     let to = status["to_generation"].to_string();

@@ -17,6 +17,7 @@ mod crowds;
 mod curious;
 mod decommissioned;
 mod errors;
+mod expiring;
 mod farewell;
 mod fleet;
 mod forged;

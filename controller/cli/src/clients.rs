@@ -31,6 +31,7 @@ struct Client {
     agent_version: String,
     anchors: Vec<u64>,
     identity_expires_at: Option<Timestamp>,
+    identity_expiry: Known<v1::Expiry>,
     suspicion: String,
     at_risk: bool,
     served_generation: u64,
@@ -75,6 +76,7 @@ impl TryFrom<v1::Client> for Client {
             agent_version: wire.agent_version,
             anchors: wire.anchors,
             identity_expires_at: answers::instant(wire.identity_expires_at, "identity_expires_at")?,
+            identity_expiry: Known::read(wire.identity_expiry)?,
             suspicion: wire.suspicion,
             at_risk: wire.at_risk,
             served_generation: wire.served_generation,
@@ -271,6 +273,7 @@ fn listed(clients: &[Client], now: Timestamp) -> String {
             "CONNECTED/LAST SEEN",
             "VERSION",
             "ANCHORS",
+            "IDENTITY",
         ],
         clients.iter().map(|client| {
             [
@@ -283,6 +286,7 @@ fn listed(clients: &[Client], now: Timestamp) -> String {
                 words::seen(client.connected, client.last_seen, now),
                 client.agent_version.clone(),
                 anchors(client),
+                identity(client).to_owned(),
             ]
         }),
     )
@@ -311,7 +315,15 @@ fn shown(client: &Client, now: Timestamp) -> String {
         ("Agent version", client.agent_version.clone()),
         (
             "Identity expires",
-            words::instant(client.identity_expires_at),
+            match client.identity_expiry.value() {
+                v1::Expiry::Soon => format!(
+                    "{} (renewal is overdue)",
+                    words::instant(client.identity_expires_at)
+                ),
+                v1::Expiry::Unspecified | v1::Expiry::Fresh | v1::Expiry::Expired => {
+                    words::until(client.identity_expires_at, client.identity_expiry)
+                }
+            },
         ),
     ];
     if let Some(reason) = &client.missing_reason {
@@ -339,6 +351,15 @@ fn shown(client: &Client, now: Timestamp) -> String {
         facts.push(("Cut off", words::CUT_OFF.to_owned()));
     }
     output::facts(&facts)
+}
+
+/// Where its identity certificate stands, in a word.
+fn identity(client: &Client) -> &'static str {
+    match client.identity_expiry.value() {
+        v1::Expiry::Unspecified | v1::Expiry::Fresh => "valid",
+        v1::Expiry::Soon => "overdue",
+        v1::Expiry::Expired => "expired",
+    }
 }
 
 /// The state, and what an operator should look into.
@@ -398,6 +419,7 @@ mod tests {
             agent_version: "0.1.0".to_owned(),
             anchors: vec![1, 2],
             identity_expires_at: None,
+            identity_expiry: v1::Expiry::Soon.into(),
             suspicion: String::new(),
             at_risk: true,
             served_generation: 0,
@@ -420,8 +442,8 @@ mod tests {
         assert_eq!(
             listed(&[client()], now()),
             "\
-NAME  GROUP    STATE            REVISION  EVIDENCE  MODE    CONNECTED/LAST SEEN  VERSION  ANCHORS
-pc-1  default  active, at risk  3         proved    verify  3 h ago              0.1.0    1,2"
+NAME  GROUP    STATE            REVISION  EVIDENCE  MODE    CONNECTED/LAST SEEN  VERSION  ANCHORS  IDENTITY
+pc-1  default  active, at risk  3         proved    verify  3 h ago              0.1.0    1,2      overdue"
         );
     }
 
@@ -429,7 +451,10 @@ pc-1  default  active, at risk  3         proved    verify  3 h ago             
     fn one_client_is_shown_with_all_that_is_known() {
         let text = shown(&client(), now());
         assert!(text.contains("Served generation  -\n"), "{text}");
-        assert!(text.contains("\nIdentity expires   -\n"), "{text}");
+        assert!(
+            text.contains("\nIdentity expires   - (renewal is overdue)\n"),
+            "{text}"
+        );
         assert!(
             text.contains("\nMissing            off: off or out of reach since 2026"),
             "{text}"
@@ -455,7 +480,7 @@ pc-1  default  active, at risk  3         proved    verify  3 h ago             
             "{\"id\":\"8c5a3f52-0000-4000-8000-000000000001\",\"name\":\"pc-1\",\"group\":\"default\",\"state\":\"active\",\
              \"joined_at\":\"2026-08-01T10:00:00Z\",\"last_seen\":\"2026-08-01T10:00:00Z\",\"connected\":false,\
              \"trust_revision\":3,\"verification_mode\":\"verify\",\"evidence\":\"proved\",\"agent_version\":\"0.1.0\",\
-             \"anchors\":[1,2],\"identity_expires_at\":null,\"suspicion\":\"\",\"at_risk\":true,\"served_generation\":0,\"address\":\"\",\
+             \"anchors\":[1,2],\"identity_expires_at\":null,\"identity_expiry\":\"soon\",\"suspicion\":\"\",\"at_risk\":true,\"served_generation\":0,\"address\":\"\",\
              \"missing_reason\":{\"code\":\"off\",\"text\":\"off or out of reach since 2026-08-01T10:00:00Z\"},\
              \"clock_ahead_seconds\":0}"
         );

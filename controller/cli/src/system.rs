@@ -11,7 +11,7 @@ use crate::{
     durations,
     failure::{Failure, Unreadable},
     output::{self, Paint, Screen},
-    words::{self, Spelled as _, counted, plain},
+    words::{self, Known, Spelled as _, counted, plain},
 };
 
 /// How the controller does.
@@ -29,6 +29,7 @@ struct Status {
     serving_not_after: Option<Timestamp>,
     time: Option<Timestamp>,
     version: String,
+    expiring: Vec<Expiring>,
 }
 
 /// Something that is wrong with the controller now.
@@ -47,6 +48,30 @@ impl TryFrom<v1::DegradedReason> for Degraded {
             code: wire.code,
             words: wire.words,
             since: answers::instant(wire.since, "since")?,
+        })
+    }
+}
+
+/// Something that has expired or is about to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Expiring {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) expiry: Known<v1::Expiry>,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) message: String,
+}
+
+impl TryFrom<v1::ExpiryNotice> for Expiring {
+    type Error = Unreadable;
+
+    fn try_from(wire: v1::ExpiryNotice) -> Result<Self, Unreadable> {
+        Ok(Self {
+            kind: wire.kind,
+            name: wire.name,
+            expiry: Known::read(wire.expiry)?,
+            expires_at: answers::instant(wire.expires_at, "expires_at")?,
+            message: wire.message,
         })
     }
 }
@@ -70,6 +95,7 @@ impl TryFrom<v1::SystemStatus> for Status {
             serving_not_after: answers::instant(wire.serving_not_after, "serving_not_after")?,
             time: answers::instant(wire.time, "time")?,
             version: wire.version,
+            expiring: answers::all(wire.expiring)?,
         })
     }
 }
@@ -149,10 +175,13 @@ fn text(status: &Status, paint: Paint) -> String {
         format!("Rotation     {rotation}"),
     ]
     .join("\n");
-    match degraded(&status.degraded, paint) {
-        degraded if degraded.is_empty() => head,
-        degraded => format!("{head}\n\n{degraded}"),
-    }
+    let mut parts = vec![
+        head,
+        degraded(&status.degraded, paint),
+        expiring(&status.expiring, paint),
+    ];
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n\n")
 }
 
 /// What is wrong, a line for each. Empty if nothing is.
@@ -168,6 +197,19 @@ pub(crate) fn degraded(reasons: &[Degraded], paint: Paint) -> String {
         ]
     }));
     format!("{}\n{rows}", paint.bad("Degraded"))
+}
+
+/// What has expired or is about to, a line for each. Empty if nothing is.
+pub(crate) fn expiring(notices: &[Expiring], paint: Paint) -> String {
+    if notices.is_empty() {
+        return String::new();
+    }
+    let rows = output::rows(
+        notices
+            .iter()
+            .map(|notice| [notice.expiry.to_string(), notice.message.clone()]),
+    );
+    format!("{}\n{rows}", paint.busy("Expiring"))
 }
 
 #[cfg(test)]
@@ -193,6 +235,13 @@ mod tests {
             serving_not_after: at(1_785_578_400),
             time: at(1_785_578_460),
             version: "0.1.0".to_owned(),
+            expiring: vec![v1::ExpiryNotice {
+                kind: "certificate".to_owned(),
+                name: "2".to_owned(),
+                expiry: v1::Expiry::Expired.into(),
+                expires_at: at(1_785_578_400),
+                message: "certificate 2 expired".to_owned(),
+            }],
         }
     }
 
@@ -209,7 +258,10 @@ Certificate  2, SHA-256 aa, valid until 2026-08-01 10:00:00 UTC
 Rotation     Preparing, 0198c2f0
 
 Degraded
-  duty  since 2026-08-01 10:00:00 UTC  the disk is full"
+  duty  since 2026-08-01 10:00:00 UTC  the disk is full
+
+Expiring
+  expired  certificate 2 expired"
         );
     }
 
@@ -221,6 +273,7 @@ Degraded
             degraded: vec![],
             rotation_id: String::new(),
             rotation_phase: 0,
+            expiring: vec![],
             ..wire()
         })
         .unwrap();

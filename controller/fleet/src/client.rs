@@ -30,7 +30,9 @@ pub struct Client {
     pub stated: Option<Stated>,
     /// Its agent's version.
     pub agent_version: String,
-    /// When its newest identity certificate expires.
+    /// When its newest identity certificate was issued.
+    pub identity_issued_at: Timestamp,
+    /// When that expires.
     pub identity_expires_at: Timestamp,
     /// What it was caught at. Nothing that it says counts until it shows otherwise.
     pub suspicion: Option<Suspicion>,

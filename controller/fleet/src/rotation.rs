@@ -129,6 +129,8 @@ pub struct Rotation {
     pub expected: RoaringBitmap,
     /// Of those, is back on the new certificate.
     pub returned: RoaringBitmap,
+    /// Of those, had not come back when it was rolled back. Empty unless it was.
+    pub stayed_away: RoaringBitmap,
     /// The certificate to swap to is held, with its key, by the controller.
     pub candidate_held: bool,
     /// The controller serves the new certificate.
@@ -222,8 +224,8 @@ pub fn closing_window(clients: u64) -> SignedDuration {
 
 /// Trust documents are issued for so long.
 pub const TRUST_VALIDITY: SignedDuration = SignedDuration::from_hours(365 * 24);
-/// And are issued again when less than this is left and no rotation runs.
-pub const TRUST_REFRESH: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// And are issued again at half of that, when no rotation runs.
+pub const TRUST_REFRESH: SignedDuration = SignedDuration::from_hours(365 * 12);
 
 /// What is to be done now.
 #[must_use]

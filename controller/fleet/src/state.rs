@@ -92,6 +92,8 @@ pub struct GroupTrust {
     pub purpose: Purpose,
     /// Whether it orders verification off.
     pub mode: Mode,
+    /// When it was issued.
+    pub issued_at: Timestamp,
     /// Until when it is fresh.
     pub expires_at: Timestamp,
 }

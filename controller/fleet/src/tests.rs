@@ -8,6 +8,7 @@ mod driving;
 mod ending;
 mod enrolment;
 mod evidence;
+mod expiry;
 mod gates;
 mod hosts;
 mod invariants;

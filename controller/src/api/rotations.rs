@@ -97,6 +97,8 @@ impl RotationService for Api {
             page(all, asked.page_size, &asked.page_token, |rotation| {
                 let mut seen = view::rotation(&fleet, rotation, self.seen(), now);
                 seen.missing.clear();
+                seen.stayed_away.clear();
+                seen.expiring.clear();
                 seen
             })?;
         Ok(Response::new(ListRotationsResponse {

@@ -56,6 +56,7 @@ impl SystemService for Api {
 pub fn system(readiness: &Readiness, sessions: &Sessions) -> SystemStatus {
     let unready = readiness.unready();
     let keeper = &readiness.keeper;
+    let now = clock::now();
     let fleet = keeper.read();
     let rotation = fleet.rotations().last();
     let serving = fleet
@@ -80,8 +81,9 @@ pub fn system(readiness: &Readiness, sessions: &Sessions) -> SystemStatus {
             .map(|(_, kept)| kept.certificate.fingerprint.to_string())
             .unwrap_or_default(),
         serving_not_after: serving.map(|(_, kept)| timestamp(kept.certificate.not_after)),
-        time: Some(timestamp(clock::now())),
+        time: Some(timestamp(now)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        expiring: view::expiring(&fleet, now),
     }
 }
 

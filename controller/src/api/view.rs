@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use convoy_fleet::{
     client::{Client, ClientNumber, ClientState},
     event::Purpose,
-    expiry::{Expiry, expiry},
+    expiry::{Expiry, expiry, identity},
     gate,
     rotation::{Phase, Rotation, Strategy},
     standing::Standing,
@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use roaring::RoaringBitmap;
 
 use super::reason::{Seen, waiting, write_reason};
-use crate::{certificate::warnings, sessions::Sessions};
+use crate::{certificate::warnings, expiring::notices, sessions::Sessions};
 
 /// The most clients that are named in a list of missing ones.
 const NAMED: usize = 1000;
@@ -116,6 +116,7 @@ pub(super) fn client(
         agent_version: client.agent_version.clone(),
         anchors: anchors.iter().map(|anchor| anchor.0).collect(),
         identity_expires_at: Some(timestamp(client.identity_expires_at)),
+        identity_expiry: write_expiry(identity(client, now)).into(),
         suspicion: client
             .suspicion
             .map(|suspicion| suspicion.to_string())
@@ -308,6 +309,14 @@ pub(super) fn rotation(
             .collect(),
         advice: advice(fleet, rotation, &missing, seen, now),
         degraded: super::system::degraded(seen.health),
+        expiring: expiring(fleet, now),
+        stayed_away: rotation
+            .stayed_away
+            .iter()
+            .take(NAMED)
+            .filter_map(|number| stayed_away(fleet, number, seen))
+            .collect(),
+        stayed_away_count: count(rotation.stayed_away.len()),
     }
 }
 
@@ -329,6 +338,31 @@ fn missing_client(
         evidence: write_evidence(rotation.evidence(number)).into(),
         reason: Some(write_reason(&reason)),
     })
+}
+
+fn stayed_away(fleet: &Fleet, number: ClientNumber, seen: Seen<'_>) -> Option<v1::StayedAway> {
+    let client = fleet.client(number)?;
+    Some(v1::StayedAway {
+        id: client.id.to_string(),
+        name: client.name.clone(),
+        group: client.group.to_string(),
+        last_seen: Some(timestamp(last_seen(client, number, seen.sessions))),
+        connected: seen.sessions.contains(number),
+    })
+}
+
+/// What has expired, or is about to.
+pub(super) fn expiring(fleet: &Fleet, now: Timestamp) -> Vec<v1::ExpiryNotice> {
+    notices(fleet, now)
+        .into_iter()
+        .map(|notice| v1::ExpiryNotice {
+            kind: notice.kind.to_owned(),
+            name: notice.name,
+            expiry: write_expiry(notice.expiry).into(),
+            expires_at: notice.until.map(timestamp),
+            message: notice.words,
+        })
+        .collect()
 }
 
 /// The roster by group, in one pass over it.

@@ -7,9 +7,14 @@ use convoy_fleet::{
     clock::ClockEvent,
     event::{Entry, Event},
     recovery::RecoveryEvent,
+    rotation::Phase,
     state::Fleet,
 };
+use roaring::RoaringBitmap;
 use tracing::field;
+
+/// A line names so many clients.
+const NAMED: usize = 50;
 
 pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
     let named = |number: &ClientNumber| {
@@ -74,6 +79,18 @@ pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
             ..
         } => {
             tracing::info!(%rotation, %from, %to, ?strategy, actor = ?entry.actor, "rotation started")
+        }
+        Event::PhaseEntered {
+            rotation,
+            phase: phase @ Phase::RolledBack,
+            reason,
+            expected: _,
+        } => {
+            let stayed_away = fleet
+                .rotation(*rotation)
+                .map(|rotation| rotation.stayed_away.clone())
+                .unwrap_or_default();
+            tracing::warn!(%rotation, %phase, reason, count = stayed_away.len(), stayed_away = names(fleet, &stayed_away), "phase entered: these clients had not come back on the new certificate");
         }
         Event::PhaseEntered {
             rotation,
@@ -160,4 +177,19 @@ fn recovery(event: &RecoveryEvent) {
             );
         }
     }
+}
+
+/// The names of these clients, or of the first of them.
+pub(crate) fn names(fleet: &Fleet, clients: &RoaringBitmap) -> String {
+    let named = clients
+        .iter()
+        .take(NAMED)
+        .filter_map(|number| fleet.client(number))
+        .map(|client| client.name.as_str());
+    let mut names = named.collect::<Vec<_>>().join(", ");
+    let others = clients.len().saturating_sub(NAMED.try_into().unwrap_or(0));
+    if others > 0 {
+        names = format!("{names} and {others} more");
+    }
+    names
 }

@@ -5,7 +5,13 @@ use convoy_proto::v1::{self, Phase};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{answers, clients::Reason, failure::Unreadable, system::Degraded, words::Known};
+use crate::{
+    answers,
+    clients::Reason,
+    failure::Unreadable,
+    system::{Degraded, Expiring},
+    words::Known,
+};
 
 /// A rotation and what its clients have shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,6 +45,19 @@ pub(super) struct Rotation {
     pub(super) groups: Vec<GroupProgress>,
     pub(super) advice: String,
     pub(super) degraded: Vec<Degraded>,
+    pub(super) expiring: Vec<Expiring>,
+    pub(super) stayed_away: Vec<StayedAway>,
+    pub(super) stayed_away_count: u32,
+}
+
+/// A client that had not come back when the rotation was rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct StayedAway {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) group: String,
+    pub(super) last_seen: Option<Timestamp>,
+    pub(super) connected: bool,
 }
 
 /// A client that is waited for.
@@ -152,6 +171,23 @@ impl TryFrom<v1::Rotation> for Rotation {
             groups: wire.groups.into_iter().map(GroupProgress::from).collect(),
             advice: wire.advice,
             degraded: answers::all(wire.degraded)?,
+            expiring: answers::all(wire.expiring)?,
+            stayed_away: answers::all(wire.stayed_away)?,
+            stayed_away_count: wire.stayed_away_count,
+        })
+    }
+}
+
+impl TryFrom<v1::StayedAway> for StayedAway {
+    type Error = Unreadable;
+
+    fn try_from(wire: v1::StayedAway) -> Result<Self, Unreadable> {
+        Ok(Self {
+            id: wire.id,
+            name: wire.name,
+            group: wire.group,
+            last_seen: answers::instant(wire.last_seen, "last_seen")?,
+            connected: wire.connected,
         })
     }
 }
@@ -328,6 +364,15 @@ pub(crate) mod examples {
                 words: "the disk is full".to_owned(),
                 since: at(START),
             }],
+            expiring: vec![v1::ExpiryNotice {
+                kind: "certificate".to_owned(),
+                name: "1".to_owned(),
+                expiry: v1::Expiry::Soon.into(),
+                expires_at: at(START),
+                message: "certificate 1 expires".to_owned(),
+            }],
+            stayed_away: vec![],
+            stayed_away_count: 0,
         }
     }
 }

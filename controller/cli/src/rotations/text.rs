@@ -28,6 +28,8 @@ pub(super) fn status(rotation: &Rotation, now: Timestamp, paint: Paint, named: u
         progress(rotation),
         advice,
         system::degraded(&rotation.degraded, paint),
+        system::expiring(&rotation.expiring, paint),
+        stayed_away(rotation, now, named),
         missing(rotation, now, named),
         waivers(rotation, now),
         suspects(rotation, paint),
@@ -204,6 +206,39 @@ fn missing(rotation: &Rotation, now: Timestamp, named: usize) -> String {
     text
 }
 
+fn stayed_away(rotation: &Rotation, now: Timestamp, named: usize) -> String {
+    if rotation.stayed_away_count == 0 {
+        return String::new();
+    }
+    let shown = rotation.stayed_away.iter().take(named);
+    let rows: Vec<_> = shown
+        .map(|client| {
+            [
+                client.name.clone(),
+                client.group.clone(),
+                format!(
+                    "now: {}",
+                    words::seen(client.connected, client.last_seen, now)
+                ),
+            ]
+        })
+        .collect();
+    let unnamed = rotation
+        .stayed_away_count
+        .saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+    let mut text = format!(
+        "Had not come back on the new certificate: {}\n{}",
+        counted(rotation.stayed_away_count, "client"),
+        output::rows(rows)
+    );
+    if unnamed > 0 {
+        text.push_str(&format!(
+            "\n  and {unnamed} more (-o json names up to 1000)"
+        ));
+    }
+    text
+}
+
 fn waivers(rotation: &Rotation, now: Timestamp) -> String {
     if rotation.waivers.is_empty() {
         return String::new();
@@ -282,6 +317,9 @@ Next: Look at pc-2: it does not verify the controller's certificate.
 Degraded
   duty  since 2026-08-01 10:00:00 UTC  the disk is full
 
+Expiring
+  soon  certificate 1 expires
+
 Waiting for 1 client
   pc-2  default  applied  off: last seen 3 h ago
 
@@ -302,10 +340,34 @@ Do not count until they show otherwise
         rotation.suspects.clear();
         rotation.advice.clear();
         rotation.degraded.clear();
+        rotation.expiring.clear();
         let text = status(&rotation, now(), Paint::Plain, NAMED);
         assert!(
             text.ends_with("(- applied, = proved, # confirmed)"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn who_stayed_away_is_named() {
+        let mut rotation = preparing();
+        rotation.stayed_away = vec![
+            super::super::rotation::StayedAway {
+                id: "8c5a3f52".to_owned(),
+                name: "pc-4".to_owned(),
+                group: "default".to_owned(),
+                last_seen: None,
+                connected: true,
+            };
+            3
+        ];
+        rotation.stayed_away_count = 3;
+        assert_eq!(
+            stayed_away(&rotation, now(), 1),
+            "\
+Had not come back on the new certificate: 3 clients
+  pc-4  default  now: connected
+  and 2 more (-o json names up to 1000)"
         );
     }
 

@@ -117,6 +117,7 @@ fn client(name: &str) -> v1::Client {
         id: format!("id-of-{name}"),
         name: name.to_owned(),
         state: 1,
+        identity_expiry: v1::Expiry::Fresh.into(),
         ..v1::Client::default()
     }
 }

@@ -146,6 +146,7 @@ impl Fleet {
             Event::ClientJoined(joined) => self.join(joined, entry.time),
             Event::IdentityIssued { client, expires_at } => {
                 if let Some(client) = self.client_mut(*client) {
+                    client.identity_issued_at = entry.time;
                     client.identity_expires_at = *expires_at;
                 }
             }
@@ -239,6 +240,7 @@ impl Fleet {
                 confirmed: RoaringBitmap::new(),
                 expected: RoaringBitmap::new(),
                 returned: RoaringBitmap::new(),
+                stayed_away: RoaringBitmap::new(),
                 candidate_held: false,
                 swapped: false,
                 swapped_since: entry.time,

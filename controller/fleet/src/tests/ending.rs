@@ -203,11 +203,16 @@ fn when_too_many_stay_away_the_old_certificate_is_served_again() {
         assert_eq!(world.published(), (Mode::Verify, vec![1]));
         assert_eq!(world.fleet.revision(), Revision(3));
         assert!(world.rotation().reason.contains("did not come back"));
+        // Who stayed away stays listed, also when it has come back, is waived or is gone.
+        let stayed_away: Vec<_> = (back..3).map(|at| hosts[at].number).collect();
+        let listed = |world: &World| world.rotation().stayed_away.iter().collect::<Vec<_>>();
+        assert_eq!(listed(&world), stayed_away);
         for host in &mut hosts {
             invariants::nobody_is_orphaned(&world.fleet, host);
             world.visit(host);
             assert_eq!(world.client(host).suspicion, None);
         }
+        assert_eq!(listed(&world), stayed_away);
         // It can be tried again.
         let command =
             world.start_command(Strategy::Overlap, Generation(2), RotationOptions::default());

@@ -197,7 +197,7 @@ fn a_renewed_certificate_with_the_same_key_keeps_its_anchor() {
 fn trust_is_issued_again_before_it_expires() {
     let mut world = World::new();
     let mut hosts = world.hosts(1);
-    world.pass(DAY * 274);
+    world.pass(DAY * 182);
     world.settle();
     assert_eq!(world.fleet.revision(), Revision(1));
     world.pass(DAY * 2);

@@ -43,6 +43,7 @@ fn pc_1() -> v1::Client {
         name: "pc-1".to_owned(),
         group: "default".to_owned(),
         state: 1,
+        identity_expiry: v1::Expiry::Fresh.into(),
         ..v1::Client::default()
     }
 }

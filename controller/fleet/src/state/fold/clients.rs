@@ -25,6 +25,7 @@ impl Fleet {
                 .map_or(Revision(0), |group| group.trust.held.revision),
             stated: None,
             agent_version: joined.agent_version.clone(),
+            identity_issued_at: now,
             identity_expires_at: joined.identity_expires_at,
             suspicion: None,
             instances: Instances::default(),

@@ -81,6 +81,8 @@ impl Fleet {
                 .unwrap_or_default(),
             stated: None,
             agent_version: readmitted.agent_version.clone(),
+            // When it really was is not known any more.
+            identity_issued_at: now,
             identity_expires_at: readmitted.identity_expires_at,
             suspicion: None,
             instances: Instances::default(),

@@ -51,6 +51,7 @@ impl Fleet {
                         envelope: envelope.clone(),
                         purpose: publication.purpose,
                         mode: publication.mode,
+                        issued_at: publication.issued_at,
                         expires_at: publication.expires_at,
                     }),
                 },
@@ -85,9 +86,15 @@ impl Fleet {
         expected: &RoaringBitmap,
         now: Timestamp,
     ) {
+        // Who has not come back stays with the rotation, whatever becomes of its clients and waivers.
+        let stayed_away = self
+            .rotation(id)
+            .filter(|_| phase == Phase::RolledBack)
+            .map(|rotation| gate::missing(self, rotation, now));
         let Some(rotation) = self.rotation_mut(id) else {
             return;
         };
+        rotation.stayed_away = stayed_away.unwrap_or_default();
         rotation.phase = phase;
         rotation.phase_since = now;
         rotation.passed.push(phase);
