@@ -1,6 +1,6 @@
 //! The agent's private key: made before it is first needed, kept 0600, and never printed or sent.
 
-use convoy_shared::{certificate::spki_digest, id::Digest};
+use convoy_shared::{certificate::spki_digest, id::Digest, token::derive};
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use zeroize::Zeroizing;
@@ -74,6 +74,12 @@ impl IdentityKey {
     pub fn is_of(&self, certificate: &CertificateDer<'_>) -> bool {
         let own = Digest::of(&self.pair.subject_public_key_info());
         spki_digest(certificate) == Ok(own)
+    }
+
+    /// What secrets of this agent are sealed under: derived from the key, so that they open beside it alone.
+    #[must_use]
+    pub fn sealing(&self) -> Option<Zeroizing<[u8; 32]>> {
+        derive(&self.der, &[b"convoy agent secrets v1"])
     }
 
     pub(crate) fn to_rustls(&self) -> PrivateKeyDer<'static> {

@@ -88,6 +88,7 @@ pub async fn run_with(
     let start = scep::Start {
         dir: &dir,
         state: &state,
+        key: &key,
         clock: &clock,
         configuration: &configuration,
         timers: true,

@@ -47,6 +47,7 @@ use crate::{
     clock,
     configuration::Configuration,
     disk::{DiskError, StateDir},
+    key::IdentityKey,
     link::told,
     run::Shutdown,
     state::State,
@@ -76,6 +77,7 @@ pub(crate) struct Scep {
 pub(crate) struct Start<'a> {
     pub(crate) dir: &'a StateDir,
     pub(crate) state: &'a State,
+    pub(crate) key: &'a IdentityKey,
     pub(crate) clock: &'a clock::Clock,
     pub(crate) configuration: &'a Path,
     /// Whether the timer counts, and what was cut off goes on.
@@ -121,6 +123,7 @@ impl Scep {
             challenges: Challenges {
                 session: sessions,
                 store,
+                sealing: start.key.sealing(),
             },
             clock,
             told: told_so_far,

@@ -12,6 +12,7 @@ pub mod label;
 pub mod proof;
 pub mod root;
 pub mod schedule;
+pub mod secret;
 pub mod settings;
 pub mod token;
 pub mod trust;

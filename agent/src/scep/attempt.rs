@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// What every attempt works with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Bench {
     pub(crate) state: StateDir,
     pub(crate) configuration: PathBuf,

@@ -1,8 +1,8 @@
-//! Challenge passwords: asked of the controller just before a request, and kept on disk only where it allows that. They are in no log, and in no error.
+//! Challenge passwords: asked of the controller just before a request, and kept on disk, sealed, only where it allows that. They are in no log, and in no error.
 
 use convoy_proto::{time::read_timestamp, v1};
 use convoy_scep::request::Challenge;
-use convoy_shared::id::Revision;
+use convoy_shared::{id::Revision, secret};
 use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -115,10 +115,12 @@ impl From<tonic::Status> for Denied {
 }
 
 /// The way to whichever session is open.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Challenges {
     pub(crate) session: watch::Receiver<Option<mpsc::Sender<Ask>>>,
     pub(crate) store: Store,
+    /// What a challenge that is kept is sealed under. `None`: none is kept.
+    pub(crate) sealing: Option<Zeroizing<[u8; 32]>>,
 }
 
 impl Challenges {
@@ -162,8 +164,8 @@ impl Challenges {
     }
 
     fn keep(&self, url: &str, given: &Given) {
-        let kept = match &given.challenge {
-            Some(challenge) if given.storable => {
+        let kept = match (&given.challenge, &self.sealing) {
+            (Some(challenge), Some(sealing)) if given.storable => {
                 let until = given
                     .expires_at
                     .map(|end| end.to_string())
@@ -172,7 +174,10 @@ impl Challenges {
                 for line in [url, "\n", &until, "\n", challenge.expose()] {
                     text.push_str(line);
                 }
-                self.store.write(FILE, text.as_bytes())
+                match secret::seal(sealing.as_ref(), FILE, text.as_bytes()) {
+                    Some(sealed) => self.store.write(FILE, &sealed),
+                    None => self.store.remove(FILE),
+                }
             }
             _ => self.store.remove(FILE),
         };
@@ -195,7 +200,14 @@ impl Challenges {
                 return None;
             }
         };
-        let mut lines = std::str::from_utf8(&bytes).ok()?.splitn(3, '\n');
+        let text = match secret::open(self.sealing.as_ref()?.as_ref(), FILE, &bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                tracing::warn!(%error, "the challenge password that was kept cannot be used");
+                return None;
+            }
+        };
+        let mut lines = std::str::from_utf8(&text).ok()?.splitn(3, '\n');
         // A challenge is for one server: another one must not learn it.
         let (of, until, challenge) = (lines.next()?, lines.next()?, lines.next()?);
         let expires_at = if until.is_empty() {

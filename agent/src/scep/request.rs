@@ -27,7 +27,7 @@ use super::{
     socket::{self, Asked, Told},
     store::Store,
 };
-use crate::{disk::StateDir, state::State};
+use crate::{disk::StateDir, key::IdentityKey, state::State};
 
 /// What differs from the settings that the device obeys. Nothing of it is stored.
 #[derive(Args, Default)]
@@ -154,6 +154,7 @@ pub(crate) async fn request(
     let start = Start {
         dir,
         state: &state,
+        key: &IdentityKey::load(dir)?,
         clock: &state.clock(),
         configuration,
         timers: false,

@@ -89,6 +89,7 @@ impl Device {
         let start = Start {
             dir: &self.fleet.dir,
             state: &self.state,
+            key: self.fleet.key(),
             clock: &self.state.clock(),
             configuration: &configuration,
             timers: true,

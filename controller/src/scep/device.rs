@@ -29,12 +29,11 @@ pub use memory::{ByResult, Devices};
 
 use super::{
     Scep,
-    secrets::{self, Name, Stored},
+    secrets::{self, Name, SecretError, Stored},
 };
 use crate::{
     api::status,
     clock,
-    folder::FolderError,
     ndes::NdesError,
     pace::Act,
     peer::{Identity, Peer},
@@ -162,8 +161,8 @@ impl Scep {
     ///
     /// # Errors
     /// As the operating system says.
-    pub fn secrets(&self) -> Result<Stored, FolderError> {
-        Stored::open(self.folder.clone())
+    pub fn secrets(&self) -> Result<Stored, SecretError> {
+        Stored::open(self.folder.clone(), self.keys.clone())
     }
 
     async fn ask_ndes(&self, asked: &Asked) -> Result<ObtainScepChallengeResponse, Status> {

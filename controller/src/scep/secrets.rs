@@ -6,6 +6,7 @@ use aws_lc_rs::hmac;
 use convoy_fleet::{enrolment::Audience, issuance::ChallengeId};
 use convoy_shared::{
     id::{ClientId, Digest},
+    secret,
     token::derive,
 };
 use zeroize::Zeroizing;
@@ -41,10 +42,11 @@ pub fn digest(keys: &FleetKeys, secret: &str) -> Option<Digest> {
     Digest::from_bytes(hmac::sign(&key, secret.as_bytes()).as_ref()).ok()
 }
 
-/// Secrets that operators brought, one file each.
+/// Secrets that operators brought, one file each, sealed under a key that is derived from the controller's seed.
 #[derive(Clone)]
 pub struct Stored {
     folder: Arc<Folder>,
+    keys: Arc<FleetKeys>,
 }
 
 impl Stored {
@@ -52,30 +54,54 @@ impl Stored {
     ///
     /// # Errors
     /// As the operating system says.
-    pub fn open(folder: Arc<Folder>) -> Result<Self, FolderError> {
+    pub fn open(folder: Arc<Folder>, keys: Arc<FleetKeys>) -> Result<Self, SecretError> {
         folder.make("keys/scep")?;
-        Ok(Self { folder })
+        Ok(Self { folder, keys })
     }
 
     /// Keeps a secret, or forgets it if it is empty.
     ///
     /// # Errors
     /// As the operating system says.
-    pub fn keep(&self, name: &Name, secret: &str) -> Result<(), FolderError> {
-        self.folder.write(&name.0, secret.as_bytes())
+    pub fn keep(&self, name: &Name, secret: &str) -> Result<(), SecretError> {
+        let sealed = if secret.is_empty() {
+            Vec::new()
+        } else {
+            secret::seal(self.keys.seed(), &name.0, secret.as_bytes()).ok_or(SecretError::Seal)?
+        };
+        Ok(self.folder.write(&name.0, &sealed)?)
     }
 
     /// A secret that is kept.
     ///
     /// # Errors
-    /// If it cannot be read, or lies open to others.
-    pub fn read(&self, name: &Name) -> Result<Option<Zeroizing<String>>, FolderError> {
-        let secret = self.folder.read_secret(&name.0)?;
-        Ok(secret
-            .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
-            .filter(|secret| !secret.is_empty())
-            .map(Zeroizing::new))
+    /// If it cannot be read, lies open to others, or is damaged.
+    pub fn read(&self, name: &Name) -> Result<Option<Zeroizing<String>>, SecretError> {
+        let sealed = self.folder.read_secret(&name.0)?;
+        let Some(sealed) = sealed.filter(|sealed| !sealed.is_empty()) else {
+            return Ok(None);
+        };
+        let damaged = || SecretError::Damaged(name.0.clone());
+        let secret = secret::open(self.keys.seed(), &name.0, &sealed).map_err(|_| damaged())?;
+        let text = std::str::from_utf8(&secret).map_err(|_| damaged())?;
+        Ok(Some(Zeroizing::new(text.to_owned())))
     }
+}
+
+/// Why a secret cannot be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The folder does not let us.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Not as it was written.
+    #[error(
+        "{0} is damaged, or was sealed by another controller's keys/token.seed: give the secret again, or put both back from one backup"
+    )]
+    Damaged(String),
+    /// No random numbers.
+    #[error("the secret cannot be sealed")]
+    Seal,
 }
 
 /// The name of a secret's file.
