@@ -48,6 +48,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Unstarted(Worker);
 
 impl Unstarted {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one caller hands over all that the worker owns"
+    )]
     pub(super) async fn open(
         journal: Arc<dyn Journal>,
         keys: Arc<FleetKeys>,
@@ -199,9 +203,13 @@ impl Worker {
 
     /// Writes down that this process has begun, before anything else is. False while that cannot be.
     async fn pay(&mut self) -> bool {
-        let Some(command) = self.owed.take() else {
+        let Some(mut command) = self.owed.take() else {
             return true;
         };
+        // The age of the host's boot belongs to the entry's time, and the entry may come late.
+        if let Command::StartReplica { mark, .. } = &mut command {
+            *mark = clock::boot_mark();
+        }
         match self.serve(&command, Actor::Controller, None).await {
             Ok(_) => true,
             Err(error) => {
