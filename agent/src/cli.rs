@@ -1,21 +1,15 @@
 //! The command line `convoy-agent`: from arguments to an exit code. It wires, prints, and decides nothing.
 
 mod device;
+mod join;
 
-use std::{
-    ffi::OsString,
-    io::{Read as _, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use convoy_shared::token::JoinToken;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
-use zeroize::Zeroizing;
 
-use crate::{check, configuration, disk::StateDir, join, link::told, run, status};
+use crate::{check, configuration, disk::StateDir, link::told, run, status};
 
 const ERROR: u8 = 1;
 const USAGE: u8 = 2;
@@ -34,15 +28,10 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Make this host a client of a fleet. Prints the client's id
-    Join {
-        /// What `convoy token create` printed; `-` reads it from standard input, so that it shows in no process list
-        token: String,
-        #[command(flatten)]
-        state: StateFolder,
-        /// What people call this host [default: its host name]
-        #[arg(long)]
-        name: Option<String>,
-    },
+    ///
+    /// In the folder of a client that can connect no more, because nothing that it trusts is served, it gives that client the present trust: same id, same key.
+    /// Stop its agent first. In the folder of a client that can connect nothing is changed, so that it may be run on every host.
+    Join(join::Arguments),
     /// Stay in session with the controller, until SIGTERM
     Run {
         #[command(flatten)]
@@ -134,22 +123,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Join { token, state, name } => {
-            let token = read_token(token)?;
-            let name = match name {
-                Some(name) => name,
-                None => gethostname::gethostname().to_string_lossy().into_owned(),
-            };
-            let dir = StateDir::create(&state.state_dir)?;
-            let state = join::join(&dir, &token, &name).await?;
-            note(&format!(
-                "joined as {name} in the group {}; now start `convoy-agent run --state-dir {}`",
-                state.group,
-                dir.path().display()
-            ));
-            print(&format!("{}\n", state.client_id))?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Join(arguments) => join::run(arguments).await,
         Command::Run {
             state,
             configuration,
@@ -225,16 +199,6 @@ fn report(
     Ok(ExitCode::from(if answer.ok { 0 } else { ERROR }))
 }
 
-fn read_token(argument: String) -> anyhow::Result<JoinToken> {
-    let mut text = Zeroizing::new(argument);
-    if *text == "-" {
-        text.clear();
-        text.reserve(8192);
-        std::io::stdin().take(8192).read_to_string(&mut text)?;
-    }
-    Ok(text.parse()?)
-}
-
 fn log_to_stderr(verbose: u8) {
     let default = match verbose {
         0 => "warn,convoy_agent=info,convoy_shared=info,convoy_proto=info",
@@ -286,6 +250,14 @@ mod tests {
                 "--name",
                 "n",
             ][..],
+            &[
+                "convoy-agent",
+                "join",
+                "TOKEN",
+                "--replace-fleet",
+                "--state-dir",
+                "s",
+            ],
             &["convoy-agent", "run", "--state-dir", "s", "-vv"],
             &[
                 "convoy-agent",

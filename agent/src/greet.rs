@@ -24,6 +24,8 @@ pub struct Greeted {
     pub root: SignedRoot,
     /// The controller's time, signed.
     pub time: Timestamp,
+    /// It doubts its own clock: no lease of "off" begins anew.
+    pub doubted: bool,
 }
 
 /// Asks for the root chain and for a proof of this very channel. `trusted` is the digest of a root that is trusted already.
@@ -50,11 +52,12 @@ pub async fn greet(link: &mut Link, trusted: Digest) -> Result<Greeted, GreetErr
         .pop()
         .ok_or(BadDocument::NoSuchRoot(trusted))?;
     let proof = required_envelope(answer.channel_proof)?;
-    let time = open_channel_proof(&proof, &root.root, &nonce, &link.exporter)?.time;
+    let proved = open_channel_proof(&proof, &root.root, &nonce, &link.exporter)?;
     Ok(Greeted {
         earlier_roots,
         root,
-        time,
+        time: proved.time,
+        doubted: proved.doubted,
     })
 }
 

@@ -183,7 +183,8 @@ impl State {
         }
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    /// What its file holds.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let payload = StateFile {
             client_id: self.client_id.as_bytes().to_vec(),
             group: self.group.to_string(),
@@ -372,7 +373,7 @@ pub enum StateError {
     Absent,
     /// Not what was written.
     #[error(
-        "{path} is damaged, and nothing is done with it: restore it from a backup, or join again with another --state-dir"
+        "{path} is damaged, and nothing is done with it: restore it from a backup, or move it away and run `convoy-agent join TOKEN`, which gives the same identity to the key beside it"
     )]
     Damaged {
         /// The file.

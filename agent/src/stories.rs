@@ -16,7 +16,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     check,
     disk::StateDir,
-    join::{JoinError, join},
+    join::{How, join},
     run::{RunError, run},
     samples::{Server, client_id},
     state::State,
@@ -59,10 +59,11 @@ impl Agent {
 
 async fn joined(controller: &Controller) -> StateDir {
     let dir = controller.fleet.dir.clone();
-    let state = join(&dir, &controller.token(), "host")
+    let joined = join(&dir, &controller.token(), "host", None)
         .await
         .expect("joined");
-    assert_eq!(state.client_id, client_id());
+    assert_eq!(joined.how, How::New);
+    assert_eq!(joined.state.client_id, client_id());
     dir
 }
 
@@ -84,8 +85,10 @@ fn received(held: Held) -> v1::session_request::Message {
 async fn an_agent_joins_says_what_it_holds_and_ends_in_order() {
     let mut controller = Controller::start().await;
     let dir = joined(&controller).await;
-    let again = join(&dir, &controller.token(), "host").await;
-    assert!(matches!(again, Err(JoinError::Already(id)) if id == client_id()));
+    let again = join(&dir, &controller.token(), "host", None)
+        .await
+        .expect("there");
+    assert_eq!(again.how, How::AlreadyThere);
     assert!(!status(&dir).expect("a status").running);
 
     let agent = Agent::start(&dir);
@@ -118,7 +121,7 @@ async fn a_token_of_another_fleet_leads_nowhere_and_leaves_nothing() {
     let mut token = controller.token();
     token.root_digest = convoy_shared::id::Digest::of(b"another root");
     let dir = &controller.fleet.dir;
-    let refused = join(dir, &token, "host")
+    let refused = join(dir, &token, "host", None)
         .await
         .expect_err("refused")
         .to_string();
@@ -130,7 +133,7 @@ async fn a_token_of_another_fleet_leads_nowhere_and_leaves_nothing() {
 async fn an_impostor_is_shown_nothing_when_joining() {
     let controller = Controller::start().await;
     controller.lie_about_the_channel(true);
-    let refused = join(&controller.fleet.dir, &controller.token(), "host").await;
+    let refused = join(&controller.fleet.dir, &controller.token(), "host", None).await;
     let refused = refused.expect_err("refused").to_string();
     assert!(refused.contains("another TLS channel"), "{refused}");
     assert_eq!(controller.joins(), 0);

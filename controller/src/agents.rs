@@ -10,7 +10,7 @@ use std::sync::Arc;
 use convoy_fleet::{
     client::{ClientNumber, ClientState},
     decide::Command,
-    event::Actor,
+    event::{Actor, Rejoined},
     refusal::Refusal,
     state::{Fleet, Founded},
 };
@@ -236,15 +236,29 @@ impl Agents {
             self.paces.admit(client, Act::Join)?;
         }
         let now = clock::now();
-        let command = Command::Join {
-            token: token_id,
-            id: ClientId::new(uuid::Uuid::new_v4()),
-            key: asked.key(),
-            name: name.clone(),
-            agent_version: request.agent_version.chars().take(64).collect(),
-            identity_expires_at: now.checked_add(self.identity_validity).unwrap_or(now),
+        let agent_version = request.agent_version.chars().take(64).collect();
+        let identity_expires_at = now.checked_add(self.identity_validity).unwrap_or(now);
+        let (command, actor) = if request.client_id.is_empty() {
+            let command = Command::Join {
+                token: token_id,
+                id: ClientId::new(uuid::Uuid::new_v4()),
+                key: asked.key(),
+                name: name.clone(),
+                agent_version,
+                identity_expires_at,
+            };
+            (command, Actor::Stranger)
+        } else {
+            let client = self.in_place(peer, &request.client_id, &asked)?;
+            let command = Command::Rejoin(Rejoined {
+                client,
+                token: token_id,
+                agent_version,
+                identity_expires_at,
+            });
+            (command, Actor::Clients)
         };
-        if let Err(error) = self.keeper.command(command, Actor::Stranger, None).await {
+        if let Err(error) = self.keeper.command(command, actor, None).await {
             tracing::warn!(peer = %peer.address, token = %token_id, name, %error, "a host may not join");
             return Err(status::from_keeper(&error));
         }
@@ -262,6 +276,27 @@ impl Agents {
             trust: Some(trust.envelope.clone().into()),
             group: record.group.to_string(),
         })
+    }
+
+    /// The client that joins again in place: the one that the connection's certificate and the roster say, and that it says it is.
+    fn in_place(
+        &self,
+        peer: &Peer,
+        claimed: &[u8],
+        asked: &IdentityRequest,
+    ) -> Result<ClientNumber, Status> {
+        let claimed =
+            ClientId::from_bytes(claimed).map_err(|bad| status::invalid("client_id", &bad))?;
+        let recorded = peer.identity.filter(|identity| {
+            identity.id == claimed
+                && self.keeper.read().client_by_key(&asked.key()) == Some(identity.client)
+        });
+        recorded
+            .map(|identity| identity.client)
+            .ok_or_else(|| {
+                tracing::warn!(client = %claimed, "a client that the roster does not have so tried to join again in place");
+                status::refused(&Refusal::NotRecorded)
+            })
     }
 
     async fn renew(

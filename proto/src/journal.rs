@@ -177,6 +177,7 @@ fn write_event(event: &Event) -> wire::Event {
             token_id: copied(token.as_bytes()),
         }),
         Event::ClientJoined(joined) => Kind::ClientJoined(joined.into()),
+        Event::ClientRejoined(rejoined) => Kind::ClientRejoined(rejoined.into()),
         Event::IdentityIssued { client, expires_at } => {
             Kind::IdentityIssued(wire::IdentityIssued {
                 client: *client,
@@ -324,6 +325,7 @@ fn read_event(kind: Kind) -> Result<Event, BadEntry> {
             token: TokenId::from_bytes(&wire.token_id)?,
         },
         Kind::ClientJoined(wire) => Event::ClientJoined(wire.try_into()?),
+        Kind::ClientRejoined(wire) => Event::ClientRejoined(wire.try_into()?),
         Kind::IdentityIssued(wire) => Event::IdentityIssued {
             client: wire.client,
             expires_at: read_timestamp(wire.expires_at, "expires_at")?,

@@ -128,6 +128,7 @@ fn a_controller_that_cannot_keep_up_says_when_to_come_back() {
                 token_signature: signing.sign(&message).into(),
                 name: "host".to_owned(),
                 agent_version: "0".to_owned(),
+                ..v1::JoinRequest::default()
             };
             asking.spawn(async move {
                 let refused = link.client.join(request).await.expect_err("no answer");

@@ -114,6 +114,7 @@ fn who_tries_to_join_again_and_again_has_few_lines_written() {
             token_signature: vec![1; 64].into(),
             name: format!("host-{number}"),
             agent_version: "0".to_owned(),
+            ..v1::JoinRequest::default()
         };
         let refused = runtime
             .block_on(link.client.join(request))

@@ -150,6 +150,7 @@ fn a_join_request_is_worth_nothing_on_another_channel_or_for_another_key() {
         token_signature: signature.clone().into(),
         name: "host".to_owned(),
         agent_version: "0".to_owned(),
+        ..v1::JoinRequest::default()
     };
 
     // when he sends it on another channel, or another key's on the same, then he is refused, and nobody has joined;

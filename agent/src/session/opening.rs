@@ -211,7 +211,7 @@ async fn shake(
                 %address,
                 %rejected,
                 fingerprint = tls.verifier().seen().map(|seen| tracing::field::display(seen.fingerprint)),
-                "refused the server's certificate; if this lasts, ask the controller's operator whether the certificate that this client knows was retired"
+                "refused the server's certificate; if this lasts, the certificate that this client knows was retired: stop this agent, run `convoy-agent join TOKEN` in its state folder, and start it again"
             );
         }
         Unopened::NoLink(error)

@@ -38,6 +38,8 @@ struct Client {
     address: String,
     missing_reason: Option<Reason>,
     clock_ahead_seconds: i64,
+    rejoined_at: Option<Timestamp>,
+    rejoined_with: String,
 }
 
 /// Why a client is missing.
@@ -83,6 +85,8 @@ impl TryFrom<v1::Client> for Client {
             address: wire.address,
             missing_reason: wire.missing_reason.map(Reason::try_from).transpose()?,
             clock_ahead_seconds: wire.clock_ahead_seconds,
+            rejoined_at: answers::instant(wire.rejoined_at, "rejoined_at")?,
+            rejoined_with: wire.rejoined_with,
         })
     }
 }
@@ -347,6 +351,16 @@ fn shown(client: &Client, now: Timestamp) -> String {
             "what it trusts does not vouch for the certificate that is served; the bridge serves it".to_owned(),
         ));
     }
+    if client.rejoined_at.is_some() {
+        facts.push((
+            "Joined again",
+            format!(
+                "{}, in place, with the token {}",
+                words::instant(client.rejoined_at),
+                client.rejoined_with
+            ),
+        ));
+    }
     if client.state.value() == v1::ClientState::CutOff {
         facts.push(("Cut off", words::CUT_OFF.to_owned()));
     }
@@ -429,6 +443,8 @@ mod tests {
                 text: "off or out of reach since 2026-08-01T10:00:00Z".to_owned(),
             }),
             clock_ahead_seconds: 0,
+            rejoined_at: None,
+            rejoined_with: String::new(),
         })
         .unwrap()
     }
@@ -467,10 +483,18 @@ pc-1  default  active, at risk  3         proved    verify  3 h ago             
         let mut cut_off = client();
         cut_off.state = Known::read(4).unwrap();
         cut_off.at_risk = false;
+        cut_off.rejoined_at = cut_off.last_seen;
+        cut_off.rejoined_with = "0198c2f0-0000-7000-8000-00000000000a".to_owned();
         let text = shown(&cut_off, now());
         assert!(text.contains("State              cut off\n"), "{text}");
         assert!(text.contains("convoy-agent join TOKEN"), "{text}");
         assert!(!text.contains("bridge"), "{text}");
+        assert!(
+            text.contains(
+                "\nJoined again       2026-08-01 10:00:00 UTC, in place, with the token 0198"
+            ),
+            "{text}"
+        );
     }
 
     #[test]
@@ -482,7 +506,7 @@ pc-1  default  active, at risk  3         proved    verify  3 h ago             
              \"trust_revision\":3,\"verification_mode\":\"verify\",\"evidence\":\"proved\",\"agent_version\":\"0.1.0\",\
              \"anchors\":[1,2],\"identity_expires_at\":null,\"identity_expiry\":\"soon\",\"suspicion\":\"\",\"at_risk\":true,\"served_generation\":0,\"address\":\"\",\
              \"missing_reason\":{\"code\":\"off\",\"text\":\"off or out of reach since 2026-08-01T10:00:00Z\"},\
-             \"clock_ahead_seconds\":0}"
+             \"clock_ahead_seconds\":0,\"rejoined_at\":null,\"rejoined_with\":\"\"}"
         );
     }
 }

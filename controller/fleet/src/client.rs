@@ -1,7 +1,7 @@
 //! A client's durable record. What it has shown in a rotation is kept there, not here.
 
 use convoy_shared::{
-    id::{ClientId, Digest, Generation, GroupName, Incarnation, InstanceId, Revision},
+    id::{ClientId, Digest, Generation, GroupName, Incarnation, InstanceId, Revision, TokenId},
     trust::ModeInForce,
 };
 use jiff::Timestamp;
@@ -34,6 +34,8 @@ pub struct Client {
     pub identity_issued_at: Timestamp,
     /// When that expires.
     pub identity_expires_at: Timestamp,
+    /// When it last joined again in place, and with which token.
+    pub rejoined: Option<(Timestamp, TokenId)>,
     /// What it was caught at. Nothing that it says counts until it shows otherwise.
     pub suspicion: Option<Suspicion>,
     /// Which agent processes spoke for it.

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod certificates;
+mod joining;
 mod rotations;
 
 use convoy_shared::{
@@ -18,7 +19,7 @@ use crate::{
     client::{ClientNumber, ClientState},
     clock::{self, BootMark, ClockCommand, ClockEvent},
     enrolment::{self, EnrolmentCommand},
-    event::{Certificate, Event, Imported, Joined, Publication, Purpose, SignedRoot},
+    event::{Certificate, Event, Imported, Joined, Publication, Purpose, Rejoined, SignedRoot},
     issuance::{self, IssuanceCommand},
     recovery::{self, Ahead, Recover},
     refusal::Refusal,
@@ -28,6 +29,7 @@ use crate::{
 
 pub use addresses::needing;
 use certificates::{adopt, attest, import, retire};
+use joining::{join, rejoin};
 use rotations::{abort, advance, everyone, publication, refresh, roll_back, running, start, waive};
 
 /// What is asked for.
@@ -93,6 +95,9 @@ pub enum Command {
         /// When the identity certificate that is about to be issued expires.
         identity_expires_at: Timestamp,
     },
+    /// Give a client that cannot connect any more the present trust. That the caller holds the token, and the key that the roster records, was
+    /// checked at the door.
+    Rejoin(Rejoined),
     /// Issue a new identity certificate.
     IssueIdentity {
         /// To whom.
@@ -275,6 +280,7 @@ pub fn decide(fleet: &Fleet, command: Command, now: Timestamp) -> Result<Vec<Eve
             };
             join(fleet, joined, now)
         }
+        Command::Rejoin(rejoined) => rejoin(fleet, rejoined, now),
         Command::IssueIdentity { client, expires_at } => {
             active(fleet, client)?;
             Ok(vec![Event::IdentityIssued { client, expires_at }])
@@ -352,6 +358,7 @@ const fn needs_newest(command: &Command) -> bool {
             | Command::CreateGroup(_)
             | Command::CreateToken { .. }
             | Command::Join { .. }
+            | Command::Rejoin(_)
             | Command::StartRotation { .. }
             | Command::Abort(_)
             | Command::RollBack(_)
@@ -465,36 +472,6 @@ fn create_group(fleet: &Fleet, group: GroupName, now: Timestamp) -> Result<Vec<E
     let mut events = vec![Event::GroupCreated { group }];
     events.extend(trust);
     Ok(events)
-}
-
-fn join(fleet: &Fleet, mut joined: Joined, now: Timestamp) -> Result<Vec<Event>, Refusal> {
-    let token = fleet
-        .token(joined.token)
-        .ok_or(Refusal::UnknownToken(joined.token))?;
-    if let Some(number) = fleet.client_by_key(&joined.key)
-        && let Some(known) = fleet.client(number)
-    {
-        // The same key asks again: its answer was lost, or its state was. It is who it was, whatever has become of the token.
-        return if known.state == ClientState::Decommissioned {
-            Err(Refusal::ClientDecommissioned)
-        } else {
-            Ok(vec![Event::IdentityIssued {
-                client: number,
-                expires_at: joined.identity_expires_at,
-            }])
-        };
-    }
-    if token.revoked {
-        return Err(Refusal::TokenRevoked);
-    }
-    if token.expires_at <= now {
-        return Err(Refusal::TokenExpired(token.expires_at));
-    }
-    if token.used >= token.uses {
-        return Err(Refusal::TokenUsedUp(token.uses));
-    }
-    joined.group = token.group.clone();
-    Ok(vec![Event::ClientJoined(joined)])
 }
 
 fn active(fleet: &Fleet, client: ClientNumber) -> Result<&crate::client::Client, Refusal> {

@@ -123,6 +123,8 @@ pub enum Event {
     },
     /// A client joined.
     ClientJoined(Joined),
+    /// A client joined again in place: the same key, so the same client. It was given the present trust and a new identity certificate.
+    ClientRejoined(Rejoined),
     /// A client received a new identity certificate.
     IdentityIssued {
         /// Whose.
@@ -278,6 +280,19 @@ pub struct Joined {
     /// Its agent's version.
     pub agent_version: String,
     /// When its identity certificate expires.
+    pub identity_expires_at: Timestamp,
+}
+
+/// A client's return after it could connect no more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rejoined {
+    /// Which client.
+    pub client: ClientNumber,
+    /// The token that it came with. None of its uses is used.
+    pub token: TokenId,
+    /// Its agent's version.
+    pub agent_version: String,
+    /// When its new identity certificate expires.
     pub identity_expires_at: Timestamp,
 }
 

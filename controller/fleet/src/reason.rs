@@ -39,7 +39,10 @@ pub enum Reason {
         since: Timestamp,
     },
     /// It trusts nothing that the controller holds, and cannot connect any more.
-    CutOff,
+    CutOff {
+        /// When it joined again in place, if it did: its agent has not connected since.
+        rejoined: Option<Timestamp>,
+    },
     /// It was caught saying what is not so, or accepts a decoy.
     Suspect(Suspicion),
     /// Two live copies of it alternate.
@@ -101,19 +104,24 @@ pub fn reason(
             addresses: sight.addresses,
         });
     }
+    // One that is cut off cannot show that a suspicion is wrong.
+    if sight.connected_since.is_none()
+        && fleet.standing(record, sight.last_seen, now) == Standing::CutOff
+    {
+        return Some(Reason::CutOff {
+            rejoined: record
+                .rejoined
+                .map(|(at, _)| at)
+                .filter(|at| sight.last_seen.is_none_or(|seen| *at > seen)),
+        });
+    }
     if let Some(suspicion) = record.suspicion {
         return Some(Reason::Suspect(suspicion));
     }
     let Some(connected_since) = sight.connected_since else {
-        return Some(
-            if fleet.standing(record, sight.last_seen, now) == Standing::CutOff {
-                Reason::CutOff
-            } else {
-                Reason::Off {
-                    since: sight.last_seen.unwrap_or(record.joined_at),
-                }
-            },
-        );
+        return Some(Reason::Off {
+            since: sight.last_seen.unwrap_or(record.joined_at),
+        });
     };
     let hindered = |obstacle| Reason::Hindered {
         obstacle,
@@ -156,9 +164,18 @@ impl fmt::Display for Reason {
                 f,
                 "connected on the old certificate, and has not come back to the new one since {since:.0}"
             ),
-            Self::CutOff => f.write_str(
-                "cut off: it trusts nothing that the controller holds, and cannot connect",
-            ),
+            Self::CutOff { rejoined } => {
+                f.write_str(
+                    "cut off: it trusts nothing that the controller holds, and cannot connect",
+                )?;
+                match rejoined {
+                    Some(at) => write!(
+                        f,
+                        "; it joined again at {at:.0}, and its agent has not been started since"
+                    ),
+                    None => Ok(()),
+                }
+            }
             Self::Suspect(suspicion) => suspicion.fmt(f),
             Self::Duplicated { addresses } => {
                 f.write_str("two live copies of it alternate")?;

@@ -59,6 +59,12 @@ pub enum Refusal {
     /// The key belongs to a client that was removed.
     #[error("this identity was decommissioned; join again from a fresh state folder")]
     ClientDecommissioned,
+    /// The roster does not have it so.
+    #[error(
+        "the roster does not know this client, or records another key for it. If the controller was restored from an older copy, bring that in order first; else \
+         join from a fresh state folder"
+    )]
+    NotRecorded,
     /// No such client.
     #[error("there is no such client; `convoy clients list` shows them")]
     NoSuchClient,
@@ -311,6 +317,7 @@ impl Refusal {
             Self::TokenRevoked => "TOKEN_REVOKED",
             Self::TokenBornExpired => "TOKEN_LIFETIME",
             Self::ClientDecommissioned => "CLIENT_DECOMMISSIONED",
+            Self::NotRecorded => "CLIENT_NOT_RECORDED",
             Self::NoSuchClient => "CLIENT_UNKNOWN",
             Self::NothingToResolve => "NOTHING_TO_RESOLVE",
             Self::NoSuchGeneration(_) => "GENERATION_UNKNOWN",

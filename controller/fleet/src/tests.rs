@@ -17,6 +17,7 @@ mod phases;
 mod reasons;
 mod recovery;
 mod refusals;
+mod rejoining;
 mod requests;
 mod restart;
 mod walk;

@@ -3,6 +3,7 @@
 mod addresses;
 mod certificates;
 mod clients;
+mod cut_off;
 mod groups;
 mod page;
 mod reason;

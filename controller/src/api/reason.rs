@@ -70,7 +70,7 @@ const fn code(reason: &Reason) -> v1::ReasonCode {
     match reason {
         Reason::Off { .. } => v1::ReasonCode::Off,
         Reason::Silent { .. } => v1::ReasonCode::Silent,
-        Reason::CutOff => v1::ReasonCode::CutOff,
+        Reason::CutOff { .. } => v1::ReasonCode::CutOff,
         Reason::OnOldCertificate { .. } => v1::ReasonCode::OnOldCertificate,
         Reason::Suspect(Suspicion::AcceptsDecoy) => v1::ReasonCode::AcceptsDecoy,
         Reason::Suspect(
@@ -98,7 +98,7 @@ const fn remedy(code: v1::ReasonCode) -> (&'static str, &'static str) {
         ),
         v1::ReasonCode::CutOff => (
             "cut off",
-            "On the host of one that is cut off: `convoy-agent join TOKEN` in its own state folder, with a new token; it keeps its identity.",
+            "On the host of one that is cut off, stop its agent, run `convoy-agent join TOKEN` in its own state folder with a token of this fleet, and start it again: it keeps its identity. One token does for all.",
         ),
         v1::ReasonCode::Silent => (
             "connected and silent",

@@ -99,6 +99,7 @@ impl RotationService for Api {
                 seen.missing.clear();
                 seen.stayed_away.clear();
                 seen.expiring.clear();
+                seen.cut_off.clear();
                 seen
             })?;
         Ok(Response::new(ListRotationsResponse {

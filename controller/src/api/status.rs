@@ -152,6 +152,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         Refusal::TokenExpired(_)
         | Refusal::TokenUsedUp(_)
         | Refusal::TokenRevoked
+        | Refusal::NotRecorded
         | Refusal::ClientDecommissioned => Code::PermissionDenied,
         Refusal::BadSetting(_)
         | Refusal::TokenBornExpired

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use convoy_fleet::{
     client::{Client, ClientNumber, ClientState},
-    event::Purpose,
     expiry::{Expiry, expiry, identity},
     gate,
     rotation::{Phase, Rotation, Strategy},
@@ -21,11 +20,14 @@ use convoy_shared::{
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
 
-use super::reason::{Seen, waiting, write_reason};
+use super::{
+    cut_off::{cut_off, left_to_do, named},
+    reason::{Seen, waiting, write_reason},
+};
 use crate::{certificate::warnings, expiring::notices, sessions::Sessions};
 
 /// The most clients that are named in a list of missing ones.
-const NAMED: usize = 1000;
+pub(super) const NAMED: usize = 1000;
 
 pub(super) fn token(id: TokenId, token: &Token) -> v1::Token {
     v1::Token {
@@ -74,7 +76,10 @@ pub(super) fn client(
     waited_for: &RoaringBitmap,
     now: Timestamp,
 ) -> v1::Client {
+    let connected = seen.sessions.contains(number);
     let standing = fleet.standing(client, seen.sessions.last_seen(number), now);
+    // Whoever has a session is brought up to date over it.
+    let cut_off = !connected && standing == Standing::CutOff;
     let missing_reason = fleet
         .running()
         .filter(|_| waited_for.contains(number))
@@ -92,16 +97,16 @@ pub(super) fn client(
         id: client.id.to_string(),
         name: client.name.clone(),
         group: client.group.to_string(),
-        state: match (client.state, standing) {
-            (ClientState::Decommissioned, _) => v1::ClientState::Decommissioned,
-            (ClientState::Duplicated, _) => v1::ClientState::Duplicated,
-            (ClientState::Active, Standing::CutOff) => v1::ClientState::CutOff,
-            (ClientState::Active, Standing::Sound | Standing::AtRisk) => v1::ClientState::Active,
+        state: match client.state {
+            ClientState::Decommissioned => v1::ClientState::Decommissioned,
+            ClientState::Duplicated => v1::ClientState::Duplicated,
+            ClientState::Active if cut_off => v1::ClientState::CutOff,
+            ClientState::Active => v1::ClientState::Active,
         }
         .into(),
         joined_at: Some(timestamp(client.joined_at)),
         last_seen: Some(timestamp(last_seen(client, number, seen.sessions))),
-        connected: seen.sessions.contains(number),
+        connected,
         trust_revision: revision.0,
         verification_mode: client
             .stated
@@ -130,11 +135,16 @@ pub(super) fn client(
             .unwrap_or_default(),
         missing_reason: missing_reason.as_ref().map(write_reason),
         clock_ahead_seconds: seen.clock_ahead_seconds(number),
+        rejoined_at: client.rejoined.map(|(at, _)| timestamp(at)),
+        rejoined_with: client
+            .rejoined
+            .map(|(_, token)| token.to_string())
+            .unwrap_or_default(),
     }
 }
 
 /// When a client was last seen: when it joined, if it has not come since.
-fn last_seen(client: &Client, number: ClientNumber, sessions: &Sessions) -> Timestamp {
+pub(super) fn last_seen(client: &Client, number: ClientNumber, sessions: &Sessions) -> Timestamp {
     sessions
         .last_seen(number)
         .map_or(client.joined_at, |seen| seen.max(client.joined_at))
@@ -219,6 +229,7 @@ pub(super) fn rotation(
     let roster = fleet.roster();
     let of_roster = |set: &RoaringBitmap| count(roster.intersection_len(set));
     let missing = gate::missing(fleet, rotation, now);
+    let cut_off = cut_off(fleet, seen, now);
     let fingerprint = |generation| {
         fleet
             .certificate(generation)
@@ -307,7 +318,9 @@ pub(super) fn rotation(
                 }
             })
             .collect(),
-        advice: advice(fleet, rotation, &missing, seen, now),
+        advice: advice(fleet, rotation, &missing, &cut_off, seen, now),
+        cut_off: named(fleet, &cut_off, seen),
+        cut_off_count: count(cut_off.len()),
         degraded: super::system::degraded(seen.health),
         expiring: expiring(fleet, now),
         stayed_away: rotation
@@ -491,6 +504,7 @@ fn advice(
     fleet: &Fleet,
     rotation: &Rotation,
     waited_for: &RoaringBitmap,
+    cut_off: &RoaringBitmap,
     seen: Seen<'_>,
     now: Timestamp,
 ) -> String {
@@ -513,29 +527,7 @@ fn advice(
             rotation.max_missing(),
             rotation.options.return_window
         ),
-        Phase::Completed => {
-            let stale = fleet
-                .clients()
-                .filter(|(number, client)| {
-                    fleet.roster().contains(*number)
-                        && fleet.group(&client.group).is_some_and(|group| {
-                            group.trust.purpose == Purpose::Enforce(rotation.id)
-                        })
-                        && !rotation.confirmed.contains(*number)
-                })
-                .count();
-            if stale > 0 {
-                format!(
-                    "Not confirmed on the new certificate yet: {stale}. The old certificate is still served to those that trust only that one, until `convoy cert retire {}`.",
-                    rotation.from
-                )
-            } else {
-                format!(
-                    "Every client is confirmed on the new certificate. `convoy cert retire {}` ends the old one.",
-                    rotation.from
-                )
-            }
-        }
+        Phase::Completed => left_to_do(fleet, rotation, cut_off),
         Phase::RolledBack => "The old certificate is served again. Find out why clients did not come back, then start again.".to_owned(),
         Phase::Aborted => "The old certificate is still served, and every client trusts it.".to_owned(),
         Phase::Planned

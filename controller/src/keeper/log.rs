@@ -43,6 +43,11 @@ pub(super) fn log(fleet: &Fleet, event: &Event, entry: &Entry) {
         Event::ClientJoined(joined) => {
             tracing::info!(client = %joined.id, name = joined.name, group = %joined.group, "client joined")
         }
+        Event::ClientRejoined(rejoined) => tracing::info!(
+            client = named(&rejoined.client),
+            token = %rejoined.token,
+            "client joined again in place: what it has shown no longer counts"
+        ),
         Event::ClientSuspected { client, suspicion } => {
             tracing::warn!(client = named(client), %suspicion, "client reported: it does not count")
         }

@@ -501,6 +501,7 @@ const fn is_structural(event: &Event) -> bool {
     !matches!(
         event,
         Event::ClientJoined(_)
+            | Event::ClientRejoined(_)
             | Event::AlreadySo
             | Event::IdentityIssued { .. }
             | Event::ClientConnected(_)

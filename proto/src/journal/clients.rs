@@ -1,6 +1,6 @@
 //! What clients did, as the journal writes it. What follows from it is the fold's business.
 
-use convoy_fleet::event::{Connected, Joined};
+use convoy_fleet::event::{Connected, Joined, Rejoined};
 use convoy_shared::id::{ClientId, Digest, Generation, Incarnation, InstanceId, Revision, TokenId};
 
 use super::{BadEntry, copied, wire};
@@ -41,6 +41,36 @@ impl TryFrom<wire::ClientJoined> for Joined {
             name: wire.name,
             group: wire.group.parse()?,
             key: Digest::from_bytes(&wire.key_sha256)?,
+            token: TokenId::from_bytes(&wire.token_id)?,
+            agent_version: wire.agent_version,
+            identity_expires_at: read_timestamp(wire.identity_expires_at, "identity_expires_at")?,
+        })
+    }
+}
+
+impl From<&Rejoined> for wire::ClientRejoined {
+    fn from(rejoined: &Rejoined) -> Self {
+        let Rejoined {
+            client,
+            token,
+            agent_version,
+            identity_expires_at,
+        } = rejoined;
+        Self {
+            client: *client,
+            token_id: copied(token.as_bytes()),
+            agent_version: agent_version.clone(),
+            identity_expires_at: Some(timestamp(*identity_expires_at)),
+        }
+    }
+}
+
+impl TryFrom<wire::ClientRejoined> for Rejoined {
+    type Error = BadEntry;
+
+    fn try_from(wire: wire::ClientRejoined) -> Result<Self, BadEntry> {
+        Ok(Self {
+            client: wire.client,
             token: TokenId::from_bytes(&wire.token_id)?,
             agent_version: wire.agent_version,
             identity_expires_at: read_timestamp(wire.identity_expires_at, "identity_expires_at")?,

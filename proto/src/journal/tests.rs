@@ -7,7 +7,7 @@ mod recovery;
 use convoy_fleet::{
     client::Suspicion,
     clock::{BootMark, ClockEvent},
-    event::{Certificate, Connected, Imported, Joined, Publication, Purpose},
+    event::{Certificate, Connected, Imported, Joined, Publication, Purpose, Rejoined},
     rotation::{Phase, RotationOptions, Strategy},
 };
 use convoy_shared::{
@@ -60,7 +60,13 @@ fn following(event: &Event) -> Option<Event> {
         },
         Event::TokenCreated { .. } => Event::TokenRevoked { token: token() },
         Event::TokenRevoked { .. } => Event::ClientJoined(joined()),
-        Event::ClientJoined(_) => Event::IdentityIssued {
+        Event::ClientJoined(_) => Event::ClientRejoined(Rejoined {
+            client: 7,
+            token: token(),
+            agent_version: "0.1.0".to_owned(),
+            identity_expires_at: at(70),
+        }),
+        Event::ClientRejoined(_) => Event::IdentityIssued {
             client: 7,
             expires_at: at(60),
         },

@@ -48,6 +48,17 @@ pub(super) struct Rotation {
     pub(super) expiring: Vec<Expiring>,
     pub(super) stayed_away: Vec<StayedAway>,
     pub(super) stayed_away_count: u32,
+    pub(super) cut_off: Vec<CutOff>,
+    pub(super) cut_off_count: u32,
+}
+
+/// A client that is cut off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct CutOff {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) group: String,
+    pub(super) last_seen: Option<Timestamp>,
 }
 
 /// A client that had not come back when the rotation was rolled back.
@@ -174,6 +185,8 @@ impl TryFrom<v1::Rotation> for Rotation {
             expiring: answers::all(wire.expiring)?,
             stayed_away: answers::all(wire.stayed_away)?,
             stayed_away_count: wire.stayed_away_count,
+            cut_off: answers::all(wire.cut_off)?,
+            cut_off_count: wire.cut_off_count,
         })
     }
 }
@@ -204,6 +217,19 @@ impl TryFrom<v1::MissingClient> for Missing {
             connected: wire.connected,
             evidence: Known::read(wire.evidence)?,
             reason: answers::required(wire.reason, "reason")?.try_into()?,
+        })
+    }
+}
+
+impl TryFrom<v1::CutOffClient> for CutOff {
+    type Error = Unreadable;
+
+    fn try_from(wire: v1::CutOffClient) -> Result<Self, Unreadable> {
+        Ok(Self {
+            id: wire.id,
+            name: wire.name,
+            group: wire.group,
+            last_seen: answers::instant(wire.last_seen, "last_seen")?,
         })
     }
 }
@@ -373,6 +399,13 @@ pub(crate) mod examples {
             }],
             stayed_away: vec![],
             stayed_away_count: 0,
+            cut_off: vec![v1::CutOffClient {
+                id: "8c5a3f52-0000-4000-8000-000000000004".to_owned(),
+                name: "pc-4".to_owned(),
+                group: "berlin".to_owned(),
+                last_seen: at(START),
+            }],
+            cut_off_count: 1,
         }
     }
 }

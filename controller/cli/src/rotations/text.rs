@@ -31,6 +31,7 @@ pub(super) fn status(rotation: &Rotation, now: Timestamp, paint: Paint, named: u
         system::expiring(&rotation.expiring, paint),
         stayed_away(rotation, now, named),
         missing(rotation, now, named),
+        cut_off(rotation, now, named, paint),
         waivers(rotation, now),
         suspects(rotation, paint),
     ];
@@ -239,6 +240,36 @@ fn stayed_away(rotation: &Rotation, now: Timestamp, named: usize) -> String {
     text
 }
 
+fn cut_off(rotation: &Rotation, now: Timestamp, named: usize, paint: Paint) -> String {
+    if rotation.cut_off_count == 0 {
+        return String::new();
+    }
+    let shown: Vec<_> = rotation.cut_off.iter().take(named).collect();
+    let mut text = paint.bad("Cut off: they trust nothing that the controller holds");
+    if !shown.is_empty() {
+        text.push('\n');
+        text.push_str(&output::rows(shown.iter().map(|client| {
+            [
+                client.name.clone(),
+                client.group.clone(),
+                format!("last seen {}", words::seen(false, client.last_seen, now)),
+            ]
+        })));
+    }
+    let unnamed = rotation
+        .cut_off_count
+        .saturating_sub(u32::try_from(shown.len()).unwrap_or(u32::MAX));
+    if unnamed > 0 {
+        text.push_str(&format!(
+            "\n  and {unnamed} more (-o json names up to 1000)"
+        ));
+    }
+    text.push_str(
+        "\n  On each host: stop its agent, `convoy-agent join TOKEN` in its own state folder, start it again",
+    );
+    text
+}
+
 fn waivers(rotation: &Rotation, now: Timestamp) -> String {
     if rotation.waivers.is_empty() {
         return String::new();
@@ -323,6 +354,10 @@ Expiring
 Waiting for 1 client
   pc-2  default  applied  off: last seen 3 h ago
 
+Cut off: they trust nothing that the controller holds
+  pc-4  berlin  last seen 3 h ago
+  On each host: stop its agent, `convoy-agent join TOKEN` in its own state folder, start it again
+
 Not waited for
   pc-3  until 2026-08-08 10:00:00 UTC (in 6 days)  on holiday  by root
 
@@ -336,6 +371,8 @@ Do not count until they show otherwise
         let mut rotation = preparing();
         rotation.missing.clear();
         rotation.missing_count = 0;
+        rotation.cut_off.clear();
+        rotation.cut_off_count = 0;
         rotation.waivers.clear();
         rotation.suspects.clear();
         rotation.advice.clear();

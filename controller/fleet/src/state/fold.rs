@@ -144,6 +144,7 @@ impl Fleet {
                 }
             }
             Event::ClientJoined(joined) => self.join(joined, entry.time),
+            Event::ClientRejoined(rejoined) => self.rejoin(rejoined, entry.time),
             Event::IdentityIssued { client, expires_at } => {
                 if let Some(client) = self.client_mut(*client) {
                     client.identity_issued_at = entry.time;
@@ -338,6 +339,7 @@ pub fn outcome(event: &Event) -> Option<Outcome> {
         | Event::AddressesSet { .. }
         | Event::AddressUsed { .. }
         | Event::ClientJoined(_)
+        | Event::ClientRejoined(_)
         | Event::IdentityIssued { .. }
         | Event::ClientConnected(_)
         | Event::EvidenceGiven { .. }

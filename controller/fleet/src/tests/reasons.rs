@@ -1,7 +1,11 @@
 //! Why a client is missing, case by case.
 
 use super::*;
-use crate::reason::{Obstacle, Reason, Sight, reason};
+use crate::{
+    client::Suspicion,
+    event::Rejoined,
+    reason::{Obstacle, Reason, Sight, reason},
+};
 
 /// A rotation that waits for its one client, and what is seen of that.
 fn told(world: &World, sight: Sight) -> Reason {
@@ -24,6 +28,44 @@ fn off_is_said_of_nobody_who_is_connected() {
     assert!(matches!(off, Reason::Off { .. }), "{off}");
     let silent = told(&world, connected(&world, None));
     assert_eq!(silent, Reason::Silent { since: world.now });
+}
+
+#[test]
+fn cut_off_is_said_before_off_and_before_a_suspicion() {
+    // Given a client that trusts one certificate alone, and is under suspicion,
+    let (mut world, mut hosts) = World::at(Phase::Preparing, Strategy::Overlap, 2);
+    let mut away = hosts.remove(0);
+    assert_eq!(away.number, 0);
+    let suspicion = Statement::Suspected(Suspicion::ContradictsSight);
+    world.state(0, suspicion);
+    world.leaves(0);
+    let waiver = world.waive(0, DAY);
+    world.does(waiver);
+    world.drive(&mut hosts, Phase::Completed);
+    // when that is retired, then the next rotation waits for a client that is cut off,
+    world.does(Command::RetireCertificate {
+        generation: Generation(1),
+        force: true,
+    });
+    world.start(Strategy::Overlap);
+    world.settle();
+    let cut_off = Reason::CutOff { rejoined: None };
+    assert_eq!(told(&world, Sight::default()), cut_off);
+    // also after it has joined again, until it connects.
+    let token = world.token(1, HOUR);
+    world.pass(MINUTE);
+    world.does(Command::Rejoin(Rejoined {
+        client: 0,
+        token,
+        agent_version: "1".to_owned(),
+        identity_expires_at: world.now + DAY,
+    }));
+    let rejoined = Some(world.now);
+    assert_eq!(told(&world, Sight::default()), Reason::CutOff { rejoined });
+    away.held = world.trust(&GroupName::default_group());
+    world.connect(&away);
+    let silent = told(&world, connected(&world, None));
+    assert_eq!(silent, Reason::Suspect(Suspicion::ContradictsSight));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     client::{Client, ClientNumber, ClientState, Instances, Stated},
-    event::{Connected, Joined, Purpose},
+    event::{Connected, Joined, Purpose, Rejoined},
     rotation::{Phase, Rotation},
     state::Fleet,
 };
@@ -27,6 +27,7 @@ impl Fleet {
             agent_version: joined.agent_version.clone(),
             identity_issued_at: now,
             identity_expires_at: joined.identity_expires_at,
+            rejoined: None,
             suspicion: None,
             instances: Instances::default(),
         };
@@ -43,6 +44,16 @@ impl Fleet {
         self.by_key.insert(client.key, number);
         self.roster.insert(number);
         self.clients.insert(number, client);
+    }
+
+    /// What it was given is not known to be on its disk before it says so: an answer can be lost. So it is cut off until it has connected.
+    pub(super) fn rejoin(&mut self, rejoined: &Rejoined, now: Timestamp) {
+        self.clear_evidence(rejoined.client);
+        if let Some(client) = self.client_mut(rejoined.client) {
+            client.rejoined = Some((now, rejoined.token));
+            client.agent_version.clone_from(&rejoined.agent_version);
+            client.identity_expires_at = rejoined.identity_expires_at;
+        }
     }
 
     /// What this changes is news in [`statement::decide`](crate::statement::decide): the two go together.

@@ -84,6 +84,7 @@ impl Fleet {
             // When it really was is not known any more.
             identity_issued_at: now,
             identity_expires_at: readmitted.identity_expires_at,
+            rejoined: None,
             suspicion: None,
             instances: Instances::default(),
         };
