@@ -1,6 +1,7 @@
 //! A fleet without a controller: a clock that is set by hand, documents that nobody signed, and hosts that are structs. Every entry is checked
 //! against the invariants as it is appended, also in tests that are about something else.
 
+mod addresses;
 mod bridge;
 mod clock;
 mod copies;
@@ -27,7 +28,7 @@ use std::collections::BTreeMap;
 
 use convoy_shared::{
     ack::Held,
-    address::Addresses,
+    address::{Address, Addresses},
     envelope::{Envelope, PublicKey, Role},
     id::{
         AnchorNumber, ClientId, Digest, FleetId, Generation, GroupName, Incarnation, InstanceId,
