@@ -14,6 +14,7 @@ import time
 import traceback
 
 import client_side
+import disks
 import leaks
 import places
 import roads
@@ -88,7 +89,7 @@ def ended(*_):
 
 def main(words):
     # The longest first.
-    scenarios = [*client_side.SCENARIOS, *server_side.SCENARIOS, *places.SCENARIOS, *roads.SCENARIOS]
+    scenarios = [*client_side.SCENARIOS, *server_side.SCENARIOS, *places.SCENARIOS, *roads.SCENARIOS, *disks.SCENARIOS]
     chosen = [each for each in scenarios if not words or any(word in each.__name__ for word in words)]
     if not chosen:
         sys.exit("no scenario has such a name; there are:\n  " + "\n  ".join(each.__name__ for each in scenarios))
