@@ -35,6 +35,7 @@ mod metrics;
 mod noise;
 mod operators;
 mod paces;
+mod pages;
 mod ports;
 mod presence;
 mod puppet;
