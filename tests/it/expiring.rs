@@ -161,7 +161,10 @@ fn an_identity_that_is_not_renewed_in_time_is_said_by_name() {
 
     for (days, expiry, word) in [(21, "soon", "overdue"), (31, "expired", "expired")] {
         // when most of its identity's life has passed, or all of it,
+        // (An agent learns the time as it comes: it is to come when the time is confirmed.)
+        fleet.kill("here");
         come_back_in(&mut fleet, days);
+        fleet.run("here");
         fleet.await_connected(&["here"]);
         // then the one that is there has renewed its own, and the other is named.
         fleet.eventually("who is there renews", |fleet| {
