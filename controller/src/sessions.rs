@@ -56,7 +56,7 @@ pub enum Order {
     /// To request a certificate.
     Scep {
         /// What the client is told.
-        order: ScepOrder,
+        order: Box<ScepOrder>,
         /// What it says.
         answer: oneshot::Sender<ScepOrderAnswer>,
     },
@@ -134,7 +134,13 @@ impl Sessions {
         order: ScepOrder,
     ) -> Result<oneshot::Receiver<ScepOrderAnswer>, NoSession> {
         let (answer, answered) = oneshot::channel();
-        self.lay(client, Order::Scep { order, answer })?;
+        self.lay(
+            client,
+            Order::Scep {
+                order: Box::new(order),
+                answer,
+            },
+        )?;
         Ok(answered)
     }
 

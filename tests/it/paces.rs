@@ -107,7 +107,11 @@ fn who_tries_to_join_again_and_again_has_few_lines_written() {
             link = Some(runtime.block_on(opened).expect("a connection"));
         }
         let link = link.as_mut().expect("a connection");
-        let id = if number % 2 == 0 { token.id } else { own.id };
+        let id = if number % 2 == 0 {
+            token.id
+        } else {
+            own.id
+        };
         let request = v1::JoinRequest {
             token_id: id.as_bytes().to_vec().into(),
             certificate_request: csr.clone().into(),
@@ -141,8 +145,8 @@ fn noise(number: u64) -> session_request::Message {
         revision: Revision(1000 + number),
         digest: Digest::of(&number.to_be_bytes()),
     };
-    if number % 2 == 0 {
-        let length = if number % 100 == 0 { 2000 } else { 3 };
+    if number.is_multiple_of(2) {
+        let length = if number.is_multiple_of(100) { 2000 } else { 3 };
         let refused = AckOutcome::Refused("no ".repeat(length));
         return session_request::Message::TrustAck(trust_ack(never_sent, refused));
     }

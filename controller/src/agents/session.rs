@@ -253,7 +253,7 @@ impl Talk {
             match self.wake(inbound, seen).await? {
                 Woken::Said(message) => self.receive(*message).await?,
                 Woken::Ordered(order) => match *order {
-                    Order::Scep { order, answer } => self.pass_on(order, answer).await?,
+                    Order::Scep { order, answer } => self.pass_on(*order, answer).await?,
                     Order::Try { address, answer } => self.try_address(address, answer).await?,
                 },
                 Woken::Changed => {}
