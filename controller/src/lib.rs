@@ -28,6 +28,7 @@ pub mod pulse;
 pub mod reach;
 pub mod readiness;
 pub mod recovery;
+pub mod refusals;
 pub mod requests;
 pub mod scep;
 pub mod serve;

@@ -40,6 +40,7 @@ use crate::{
     keeper::Keeper,
     peer::{Identity, Peer, identify, unknown},
     recovery::Hints,
+    refusals::{Refusals, words},
     stopping::Stopping,
     tls::{HANDSHAKE, TlsConfigs},
 };
@@ -61,6 +62,8 @@ pub struct Listener {
     pub checks: Arc<Checks>,
     /// What hints that the journal is an old copy.
     pub hints: Arc<Hints>,
+    /// Where handshakes are counted in which the certificate was refused.
+    pub refusals: Arc<Refusals>,
     /// How many certificates were refused by those that name these anchors, of which the journal knows none.
     turns: Mutex<HashMap<Vec<AnchorNumber>, usize>>,
     stopping: Stopping,
@@ -96,6 +99,7 @@ impl Listener {
         configs: Arc<TlsConfigs>,
         checks: Arc<Checks>,
         hints: Arc<Hints>,
+        refusals: Arc<Refusals>,
         addresses: &Arc<Counting>,
         stopping: Stopping,
     ) -> Self {
@@ -104,6 +108,7 @@ impl Listener {
             configs,
             checks,
             hints,
+            refusals,
             turns: Mutex::default(),
             stopping,
             agents: Limits::agents(addresses),
@@ -234,6 +239,25 @@ impl Listener {
                 }
             }
         };
+        // A decoy is there to be refused.
+        let counted = (port == Port::Agents && !matches!(label, Some(Label::Decoy(_))))
+            .then(|| label.clone());
+        let shaken = self.shaken(start, label, address.ip(), port).await;
+        if let (Err(error), Some(label)) = (&shaken, counted)
+            && refuses_certificate(error)
+        {
+            self.note_refusal(address.ip(), label);
+        }
+        shaken
+    }
+
+    async fn shaken(
+        &self,
+        start: StartHandshake<TcpStream>,
+        label: Option<Label>,
+        address: IpAddr,
+        port: Port,
+    ) -> io::Result<Option<(Encrypted, Peer)>> {
         let anchors = match label {
             None | Some(Label::TrustsAny) => None,
             Some(Label::Trusts(anchors)) => Some(anchors),
@@ -250,9 +274,21 @@ impl Listener {
                 return Ok(None);
             }
         };
-        self.session(start, anchors, address.ip().to_canonical(), port)
+        self.session(start, anchors, address.to_canonical(), port)
             .await
             .map(Some)
+    }
+
+    /// A hint, and no more: whoever sends an alert has shown nothing of who it is.
+    fn note_refusal(&self, address: IpAddr, label: Option<Label>) {
+        let said = words(&self.keeper.read(), label.as_ref());
+        if self.refusals.saw(address, label, clock::now()) {
+            tracing::info!(
+                %address,
+                said,
+                "a peer refused the certificate: it may be a client that is cut off, and anybody can forge it; `convoy status` counts them"
+            );
+        }
     }
 
     async fn session(

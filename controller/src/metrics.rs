@@ -34,6 +34,7 @@ use crate::{
     expiring::spelled,
     health::{Degraded, Health},
     readiness::{Readiness, Unready},
+    refusals::Refusals,
     scep::{Counts, Scep, device::ByResult},
     sessions::Sessions,
 };
@@ -49,6 +50,8 @@ pub struct Source {
     pub sessions: Arc<Sessions>,
     /// What was counted of SCEP.
     pub scep: Arc<Scep>,
+    /// Handshakes in which the certificate was refused.
+    pub refusals: Arc<Refusals>,
 }
 
 /// Serves for ever: `/metrics`, `/livez`, `/readyz`, `/statusz`.
@@ -89,6 +92,7 @@ async fn metrics(State(source): State<Source>) -> impl IntoResponse {
         &source.scep.devices.ended,
         &source.scep.counts,
         source.readiness.keeper.health(),
+        &source.refusals,
         clock::now(),
         &mut text,
     );
@@ -100,7 +104,7 @@ async fn metrics(State(source): State<Source>) -> impl IntoResponse {
 
 /// How the controller does, with the names and spellings of `convoy status -o json`.
 async fn statusz(State(source): State<Source>) -> impl IntoResponse {
-    let status = system(&source.readiness, &source.sessions);
+    let status = system(&source.readiness, &source.sessions, &source.refusals);
     let phase = source
         .readiness
         .keeper
@@ -196,12 +200,22 @@ struct ByReason {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByLabelKind {
+    label_kind: &'static str,
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is another part of the controller that metrics are asked of"
+)]
 fn render(
     fleet: &Fleet,
     sessions: &Sessions,
     ended: &Family<ByResult, Counter>,
     counts: &Counts,
     health: &Health,
+    refusals: &Refusals,
     now: Timestamp,
     text: &mut String,
 ) -> fmt::Result {
@@ -316,6 +330,17 @@ fn render(
         "1 for what is wrong with the controller now",
         degraded,
     );
+    let refused = Family::<ByLabelKind, Counter>::default();
+    for (label_kind, count) in refusals.by_kind() {
+        refused
+            .get_or_create(&ByLabelKind { label_kind })
+            .inc_by(count);
+    }
+    registry.register(
+        "refused_handshakes",
+        "Handshakes in which the peer refused the certificate since the controller began, by the kind of their label. Anybody can forge them",
+        refused,
+    );
     encode(text, &registry)
 }
 
@@ -421,6 +446,7 @@ mod tests {
             &ended,
             &Counts::default(),
             &health,
+            &Refusals::default(),
             Timestamp::UNIX_EPOCH,
             &mut text,
         )
@@ -434,6 +460,7 @@ mod tests {
         for line in [
             "convoy_degraded{reason=\"duty\"} 1\n",
             "convoy_degraded{reason=\"clock\"} 0\n",
+            "convoy_refused_handshakes_total{label_kind=\"anchors\"} 0\n",
             "convoy_scep_requests_total{result=\"successful\"} 0\n",
             "convoy_scep_devices{status=\"none\"} 0\n",
             "convoy_scep_messages_total{result=\"issued\"} 0\n",

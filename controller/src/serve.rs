@@ -42,6 +42,7 @@ use crate::{
     presence, pulse,
     readiness::Readiness,
     recovery::{self, Hints},
+    refusals::Refusals,
     requests::{self, bounded},
     scep::{self, Counts, Scep, authority::Authorities, crl, device::Devices},
     sessions::Sessions,
@@ -164,6 +165,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let checks = Arc::new(Checks::default());
     let sights = Arc::new(Sights::default());
     let hints = Arc::new(Hints::default());
+    let refusals = Arc::new(Refusals::default());
     let counting = Arc::new(args.counting());
     let paces = Arc::new(Paces::new(args.identity_validity.unsigned_abs()));
     let stopping = Stopping::default();
@@ -246,6 +248,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         sights,
         readiness: readiness.clone(),
         hints: Arc::clone(&hints),
+        refusals: Arc::clone(&refusals),
         scep: Arc::clone(&scep),
     };
     let local_routes = bounded(api.local_routes().await?, requests::LOCAL);
@@ -254,6 +257,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Arc::clone(&configs),
         checks,
         Arc::clone(&hints),
+        Arc::clone(&refusals),
         &counting,
         stopping.clone(),
     ));
@@ -266,6 +270,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             readiness,
             sessions: Arc::clone(&sessions),
             scep: Arc::clone(&scep),
+            refusals,
         };
         stopping.spawn_until_asked(metrics::run(socket, source));
     }

@@ -9,7 +9,7 @@ use crate::id::{AnchorNumber, Generation};
 pub struct CheckToken(pub [u8; 16]);
 
 /// What a connection is for. Offered beside `h2`, never selected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Label {
     /// A session by a client that accepts what these anchors vouch for: `convoy/t/1.2`.
     Trusts(Vec<AnchorNumber>),

@@ -40,6 +40,7 @@ mod ports;
 mod presence;
 mod puppet;
 mod reasons;
+mod refusals;
 mod rejoining;
 mod road;
 mod roster;

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// A fleet of these and `lost`, who slept through a rotation, after which the only certificate that it trusts was retired.
-fn with_one_cut_off(others: &[&str]) -> Fleet {
+pub(crate) fn with_one_cut_off(others: &[&str]) -> Fleet {
     let mut fleet = Fleet::with_agents(&[others, &["lost"]].concat());
     fleet.switch_off("lost");
     fleet.rotate(&[]);

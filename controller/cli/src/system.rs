@@ -14,6 +14,9 @@ use crate::{
     words::{self, Known, Spelled as _, counted, plain},
 };
 
+/// So many rows of handshakes are shown.
+const NAMED: usize = 20;
+
 /// How the controller does.
 #[derive(Debug, Serialize)]
 struct Status {
@@ -30,6 +33,34 @@ struct Status {
     time: Option<Timestamp>,
     version: String,
     expiring: Vec<Expiring>,
+    refused_handshakes: Vec<Refused>,
+    refused_handshakes_hint: String,
+}
+
+/// Handshakes in which a peer refused the certificate: a hint that anybody can forge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Refused {
+    address: String,
+    label: String,
+    words: String,
+    count: u64,
+    first_at: Option<Timestamp>,
+    last_at: Option<Timestamp>,
+}
+
+impl TryFrom<v1::RefusedHandshakes> for Refused {
+    type Error = Unreadable;
+
+    fn try_from(wire: v1::RefusedHandshakes) -> Result<Self, Unreadable> {
+        Ok(Self {
+            address: wire.address,
+            label: wire.label,
+            words: wire.words,
+            count: wire.count,
+            first_at: answers::instant(wire.first_at, "first_at")?,
+            last_at: answers::instant(wire.last_at, "last_at")?,
+        })
+    }
 }
 
 /// Something that is wrong with the controller now.
@@ -96,6 +127,8 @@ impl TryFrom<v1::SystemStatus> for Status {
             time: answers::instant(wire.time, "time")?,
             version: wire.version,
             expiring: answers::all(wire.expiring)?,
+            refused_handshakes: answers::all(wire.refused_handshakes)?,
+            refused_handshakes_hint: wire.refused_handshakes_hint,
         })
     }
 }
@@ -179,6 +212,7 @@ fn text(status: &Status, paint: Paint) -> String {
         head,
         degraded(&status.degraded, paint),
         expiring(&status.expiring, paint),
+        refused_rows(&status.refused_handshakes),
     ];
     parts.retain(|part| !part.is_empty());
     parts.join("\n\n")
@@ -212,6 +246,35 @@ pub(crate) fn expiring(notices: &[Expiring], paint: Paint) -> String {
     format!("{}\n{rows}", paint.busy("Expiring"))
 }
 
+/// Who refused the certificate, a line for each label of each address. Empty if nobody did.
+fn refused_rows(refused: &[Refused]) -> String {
+    if refused.is_empty() {
+        return String::new();
+    }
+    let mut rows = output::rows(refused.iter().take(NAMED).map(|one| {
+        [
+            one.address.clone(),
+            format!("{} times", one.count),
+            format!("last {}", words::instant(one.last_at)),
+            one.words.clone(),
+        ]
+    }));
+    if let Some(more @ 1..) = refused.len().checked_sub(NAMED) {
+        rows.push_str(&format!("\n  and {more} more (-o json)"));
+    }
+    format!(
+        "Refused the certificate: a hint at clients that are cut off, which anybody can forge\n{rows}"
+    )
+}
+
+/// The same in one line, beside a rotation. Empty if nobody did.
+pub(crate) fn refused(hint: &str) -> String {
+    match hint {
+        "" => String::new(),
+        hint => format!("Hint: {}", plain(hint)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +305,15 @@ mod tests {
                 expires_at: at(1_785_578_400),
                 message: "certificate 2 expired".to_owned(),
             }],
+            refused_handshakes: vec![v1::RefusedHandshakes {
+                address: "192.0.2.1".to_owned(),
+                label: "convoy/t/1".to_owned(),
+                words: "trusts anchors 1".to_owned(),
+                count: 3,
+                first_at: at(1_785_578_400),
+                last_at: at(1_785_578_460),
+            }],
+            refused_handshakes_hint: "3 refused".to_owned(),
         }
     }
 
@@ -261,7 +333,10 @@ Degraded
   duty  since 2026-08-01 10:00:00 UTC  the disk is full
 
 Expiring
-  expired  certificate 2 expired"
+  expired  certificate 2 expired
+
+Refused the certificate: a hint at clients that are cut off, which anybody can forge
+  192.0.2.1  3 times  last 2026-08-01 10:01:00 UTC  trusts anchors 1"
         );
     }
 
@@ -274,6 +349,7 @@ Expiring
             rotation_id: String::new(),
             rotation_phase: 0,
             expiring: vec![],
+            refused_handshakes: vec![],
             ..wire()
         })
         .unwrap();

@@ -379,13 +379,26 @@ impl Fleet {
             return Some(choice);
         };
         let newest = self
-            .certificates()
-            .filter(|(_, held)| !held.retired && self.vouches(anchors, held))
+            .vouched(anchors)
             .max_by_key(|(generation, held)| (held.in_service, *generation));
         Some(newest.map_or(choice, |(generation, _)| Choice {
             generation,
             bridged: generation != serving,
         }))
+    }
+
+    /// Whether a certificate is served that one of these anchors vouches for.
+    #[must_use]
+    pub fn serves(&self, anchors: &[AnchorNumber]) -> bool {
+        self.vouched(anchors).next().is_some()
+    }
+
+    fn vouched(
+        &self,
+        anchors: &[AnchorNumber],
+    ) -> impl Iterator<Item = (Generation, &KeptCertificate)> {
+        self.certificates()
+            .filter(|(_, held)| !held.retired && self.vouches(anchors, held))
     }
 
     /// What to try in turn on a client of whose anchors none is known here: an older journal may hold the right certificate under another number. What is

@@ -47,7 +47,7 @@ use tonic::{Request, Status, service::Routes};
 
 use crate::{
     folder::Folder, keeper::Keeper, keys::FleetKeys, peer::LocalPeer, readiness::Readiness,
-    recovery::Hints, scep::Scep, sessions::Sessions, sights::Sights,
+    recovery::Hints, refusals::Refusals, scep::Scep, sessions::Sessions, sights::Sights,
 };
 
 /// What the services share.
@@ -65,6 +65,8 @@ pub struct Api {
     pub sights: Arc<Sights>,
     /// What hints that the journal is an old copy.
     pub hints: Arc<Hints>,
+    /// Handshakes in which the certificate was refused.
+    pub refusals: Arc<Refusals>,
     /// Whether agents can be served.
     pub readiness: Readiness,
     /// SCEP.

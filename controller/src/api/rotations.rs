@@ -30,7 +30,7 @@ use super::{
     page::{key, page},
     rotation_id, status, view,
 };
-use crate::{certificate::uncovered, clock};
+use crate::{certificate::uncovered, clock, refusals};
 
 /// A watcher hears of changes at most so often.
 const WATCH: Duration = Duration::from_millis(100);
@@ -277,7 +277,11 @@ impl Api {
     fn rotation(&self, id: Option<RotationId>) -> Result<Rotation, Status> {
         let fleet = self.keeper.read();
         let found = find(&fleet, id).map_err(|refusal| status::refused(&refusal))?;
-        Ok(view::rotation(&fleet, found, self.seen(), clock::now()))
+        let now = clock::now();
+        Ok(Rotation {
+            refused_handshakes_hint: refusals::hint(&fleet, &self.refusals.list(now)),
+            ..view::rotation(&fleet, found, self.seen(), now)
+        })
     }
 
     async fn watch(

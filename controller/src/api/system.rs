@@ -5,7 +5,8 @@ use convoy_proto::{
     time::{read_timestamp, timestamp},
     v1::{
         ConfirmClockRequest, ConfirmClockResponse, DegradedReason, GetStatusRequest,
-        GetStatusResponse, Phase, SystemStatus, system_service_server::SystemService,
+        GetStatusResponse, Phase, RefusedHandshakes, SystemStatus,
+        system_service_server::SystemService,
     },
 };
 use tonic::{Request, Response, Status, async_trait};
@@ -15,6 +16,7 @@ use crate::{
     clock,
     health::{Degraded, Health},
     readiness::Readiness,
+    refusals::{Refusals, hint, words},
     sessions::Sessions,
 };
 
@@ -26,7 +28,7 @@ impl SystemService for Api {
     ) -> Result<Response<GetStatusResponse>, Status> {
         actor(&request)?;
         Ok(Response::new(GetStatusResponse {
-            status: Some(system(&self.readiness, &self.sessions)),
+            status: Some(system(&self.readiness, &self.sessions, &self.refusals)),
         }))
     }
 
@@ -46,14 +48,14 @@ impl SystemService for Api {
         self.decide(Command::Clock(confirm), actor, named).await?;
         self.keeper.health().clear(Degraded::Clock);
         Ok(Response::new(ConfirmClockResponse {
-            status: Some(system(&self.readiness, &self.sessions)),
+            status: Some(system(&self.readiness, &self.sessions, &self.refusals)),
         }))
     }
 }
 
 /// How the controller does.
 #[must_use]
-pub fn system(readiness: &Readiness, sessions: &Sessions) -> SystemStatus {
+pub fn system(readiness: &Readiness, sessions: &Sessions, refusals: &Refusals) -> SystemStatus {
     let unready = readiness.unready();
     let keeper = &readiness.keeper;
     let now = clock::now();
@@ -62,6 +64,7 @@ pub fn system(readiness: &Readiness, sessions: &Sessions) -> SystemStatus {
     let serving = fleet
         .serving()
         .and_then(|generation| Some((generation, fleet.certificate(generation)?)));
+    let refused = refusals.list(now);
     SystemStatus {
         ready: unready.is_none(),
         unready_reason: unready.map(|why| why.to_string()).unwrap_or_default(),
@@ -84,6 +87,18 @@ pub fn system(readiness: &Readiness, sessions: &Sessions) -> SystemStatus {
         time: Some(timestamp(now)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         expiring: view::expiring(&fleet, now),
+        refused_handshakes_hint: hint(&fleet, &refused),
+        refused_handshakes: refused
+            .into_iter()
+            .map(|one| RefusedHandshakes {
+                address: one.address.to_string(),
+                words: words(&fleet, one.label.as_ref()),
+                label: one.label.map(|label| label.to_string()).unwrap_or_default(),
+                count: one.count,
+                first_at: Some(timestamp(one.first)),
+                last_at: Some(timestamp(one.last)),
+            })
+            .collect(),
     }
 }
 

@@ -330,6 +330,8 @@ pub(super) fn rotation(
             .filter_map(|number| stayed_away(fleet, number, seen))
             .collect(),
         stayed_away_count: count(rotation.stayed_away.len()),
+        // Of one rotation that is asked for; a list leaves it out.
+        refused_handshakes_hint: String::new(),
     }
 }
 

@@ -50,6 +50,7 @@ pub(super) struct Rotation {
     pub(super) stayed_away_count: u32,
     pub(super) cut_off: Vec<CutOff>,
     pub(super) cut_off_count: u32,
+    pub(super) refused_handshakes_hint: String,
 }
 
 /// A client that is cut off.
@@ -187,6 +188,7 @@ impl TryFrom<v1::Rotation> for Rotation {
             stayed_away_count: wire.stayed_away_count,
             cut_off: answers::all(wire.cut_off)?,
             cut_off_count: wire.cut_off_count,
+            refused_handshakes_hint: wire.refused_handshakes_hint,
         })
     }
 }
@@ -406,6 +408,7 @@ pub(crate) mod examples {
                 last_seen: at(START),
             }],
             cut_off_count: 1,
+            refused_handshakes_hint: "1 refused".to_owned(),
         }
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn status(rotation: &Rotation, now: Timestamp, paint: Paint, named: u
         stayed_away(rotation, now, named),
         missing(rotation, now, named),
         cut_off(rotation, now, named, paint),
+        system::refused(&rotation.refused_handshakes_hint),
         waivers(rotation, now),
         suspects(rotation, paint),
     ];
@@ -358,6 +359,8 @@ Cut off: they trust nothing that the controller holds
   pc-4  berlin  last seen 3 h ago
   On each host: stop its agent, `convoy-agent join TOKEN` in its own state folder, start it again
 
+Hint: 1 refused
+
 Not waited for
   pc-3  until 2026-08-08 10:00:00 UTC (in 6 days)  on holiday  by root
 
@@ -373,6 +376,7 @@ Do not count until they show otherwise
         rotation.missing_count = 0;
         rotation.cut_off.clear();
         rotation.cut_off_count = 0;
+        rotation.refused_handshakes_hint.clear();
         rotation.waivers.clear();
         rotation.suspects.clear();
         rotation.advice.clear();

@@ -114,6 +114,7 @@ impl Bench {
             },
             sights: Arc::default(),
             hints: Arc::default(),
+            refusals: Arc::default(),
             keeper,
             keys,
             folder,
