@@ -188,66 +188,6 @@ fn a_controller_that_is_killed_again_and_again_still_gets_there() {
     }
 }
 
-/// Numbers that look random and are the same in each run (Knuth's MMIX constants).
-struct Seeded(u64);
-
-impl Seeded {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let high = usize::try_from(self.0 >> 33).expect("31 bits");
-        high % limit
-    }
-}
-
-/// A rotation among whose processes one is killed and started again as often as the test looks at it.
-fn survives_chaos(seed: u64, strategy: &str, with_controller: bool) {
-    // Given a fleet,
-    let mut fleet = Fleet::with_agents(&AGENTS);
-    let mut dice = Seeded(seed);
-    let mut revisions = AGENTS.map(|name| trust_revision(&fleet, name));
-    for _ in 0..2 {
-        // when processes are killed at random while a rotation runs,
-        fleet.rotate(&["--strategy", strategy]);
-        for _ in 0..12 {
-            let victims = AGENTS.len() + usize::from(with_controller);
-            match AGENTS.get(dice.below(victims)) {
-                Some(name) => {
-                    fleet.kill(name);
-                    fleet.run(name);
-                }
-                None => fleet.restart_controller(),
-            }
-            // then no disk ever goes back, and whoever looks is never orphaned;
-            for (name, before) in AGENTS.iter().zip(&mut revisions) {
-                let now = trust_revision(&fleet, name);
-                assert!(now >= *before, "{name} went from {before} to {now}");
-                *before = now;
-            }
-            if fleet.phase() == "Completed" {
-                break;
-            }
-        }
-        // and it completes as soon as that ends, if not before.
-        let status = fleet.await_phase("Completed");
-        assert_eq!(status["confirmed"], 3, "{status}");
-        fleet.assert_no_orphans(&AGENTS);
-    }
-}
-
-#[test]
-fn agents_that_are_killed_at_random_are_not_orphaned() {
-    survives_chaos(1, "overlap", false);
-}
-
-#[test]
-fn agents_and_controller_that_are_killed_at_random_get_there() {
-    survives_chaos(2, "overlap", true);
-    survives_chaos(3, "toggle", true);
-}
-
 #[test]
 fn nothing_that_was_answered_is_lost() {
     // Given a controller,

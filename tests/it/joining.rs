@@ -5,7 +5,6 @@ use std::{
     fs,
     process::{Child, Command, Stdio},
     thread,
-    time::Instant,
 };
 
 use convoy_shared::{
@@ -14,7 +13,10 @@ use convoy_shared::{
 };
 use serde_json::Value;
 
-use crate::fleet::{Fleet, PROGRAM};
+use crate::{
+    fleet::{Fleet, PROGRAM},
+    road::{Road, Rule, by_way_of},
+};
 
 fn parsed(token: &str) -> JoinToken {
     token.parse().expect("a join token")
@@ -241,24 +243,34 @@ fn begin_join(fleet: &Fleet, name: &str, token: &str) -> Child {
 
 #[test]
 fn a_join_killed_at_any_moment_leaves_nothing_or_a_complete_identity() {
-    // Given how long a join takes,
+    // Given how much a controller says to one that joins,
     let mut fleet = Fleet::start();
+    let road = Road::to(fleet.agents_addr());
+    road.lead(Rule::Part(fleet.agents_addr(), u64::MAX));
     let token = fleet.ok(&["token", "create"]);
-    let began = Instant::now();
-    fleet.join("whole", &token);
-    let whole = began.elapsed();
+    fleet.join("whole", &by_way_of(&[road.address], &token));
+    let whole = fleet.eventually("the join's connection is over", |_| {
+        road.parted().first().copied()
+    });
 
-    // when joins are killed ever later,
+    // when joins are killed ever later: as they begin, when they have heard so much and no more, and as soon as they have stored something,
     let (mut nothing, mut complete) = (0, 0);
-    let kills: u32 = 24;
+    let (kills, parts): (u32, u32) = (24, 20);
     let names: Vec<String> = (0..kills).map(|kill| format!("killed-{kill}")).collect();
     for (kill, name) in (0..kills).zip(&names) {
         let token = fleet.ok(&["token", "create"]);
-        let began = Instant::now();
-        let mut join = begin_join(&fleet, name, &token);
-        // This moment is the point of the test: not an event, but any.
-        while began.elapsed() < whole * 3 / 2 * kill / kills {
-            thread::yield_now();
+        let heard = (kill <= parts).then(|| whole * u64::from(kill) / u64::from(parts));
+        let before = road.parted().len();
+        road.lead(Rule::Part(fleet.agents_addr(), heard.unwrap_or(u64::MAX)));
+        let mut join = begin_join(&fleet, name, &by_way_of(&[road.address], &token));
+        match heard {
+            Some(0) => {}
+            Some(_) => fleet.eventually("it has heard its part", |_| {
+                (road.parted().len() > before).then_some(())
+            }),
+            None => fleet.eventually("it has stored what it is", |fleet| {
+                state_file(fleet, name).exists().then_some(())
+            }),
         }
         join.kill().expect("killed");
         join.wait().expect("reaped");

@@ -9,6 +9,7 @@ mod addresses;
 mod attacks;
 mod calls;
 mod chains;
+mod chaos;
 mod clocks;
 mod copies;
 mod crashes;

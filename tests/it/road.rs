@@ -20,7 +20,7 @@ use rustls::{
     },
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional, split},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy, copy_bidirectional, split},
     net::{TcpListener, TcpStream},
     runtime::Runtime,
     task::AbortHandle,
@@ -41,6 +41,8 @@ pub(crate) struct Road {
 pub(crate) enum Rule {
     /// To this address, byte for byte.
     Pass(SocketAddr),
+    /// The same, but of what is said there only so many bytes come back; then it is still.
+    Part(SocketAddr, u64),
     /// To a man in the middle.
     Intercept(Arc<Interceptor>),
 }
@@ -94,6 +96,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 struct Travel {
     rule: Mutex<Option<Rule>>,
     under_way: Mutex<Vec<AbortHandle>>,
+    parted: Mutex<Vec<u64>>,
     intercepted: Mutex<Vec<Intercepted>>,
     refused: Mutex<Vec<AlertDescription>>,
 }
@@ -124,6 +127,11 @@ impl Road {
         for travelling in lock(&self.travel.under_way).drain(..) {
             travelling.abort();
         }
+    }
+
+    /// How much came back on each connection that is still, or over, by the rule of a part.
+    pub(crate) fn parted(&self) -> Vec<u64> {
+        lock(&self.travel.parted).clone()
     }
 
     /// Handshakes that an agent completed with the man in the middle, in order.
@@ -188,6 +196,9 @@ async fn accept(socket: TcpListener, travel: Arc<Travel>) {
         let rule = lock(&travel.rule);
         let task = match rule.clone() {
             Some(Rule::Pass(to)) => tokio::spawn(pass(stream, to)),
+            Some(Rule::Part(to, bytes)) => {
+                tokio::spawn(part(stream, to, bytes, Arc::clone(&travel)))
+            }
             Some(Rule::Intercept(man)) => tokio::spawn(intercept(stream, man, Arc::clone(&travel))),
             None => continue,
         };
@@ -202,6 +213,23 @@ async fn pass(mut from: TcpStream, to: SocketAddr) {
         drop(from.set_nodelay(true));
         drop(copy_bidirectional(&mut from, &mut to).await);
     }
+}
+
+async fn part(from: TcpStream, to: SocketAddr, bytes: u64, travel: Arc<Travel>) {
+    let Ok(to) = TcpStream::connect(to).await else {
+        return;
+    };
+    let (mut from_agent, mut to_agent) = split(from);
+    let (from_controller, mut to_controller) = split(to);
+    let onward = async {
+        drop(copy(&mut from_agent, &mut to_controller).await);
+        drop(to_controller.shutdown().await);
+    };
+    let back = async {
+        let carried = copy(&mut from_controller.take(bytes), &mut to_agent).await;
+        lock(&travel.parted).extend(carried.ok());
+    };
+    tokio::join!(onward, back);
 }
 
 async fn intercept(stream: TcpStream, man: Arc<Interceptor>, travel: Arc<Travel>) {
