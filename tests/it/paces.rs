@@ -107,11 +107,7 @@ fn who_tries_to_join_again_and_again_has_few_lines_written() {
             link = Some(runtime.block_on(opened).expect("a connection"));
         }
         let link = link.as_mut().expect("a connection");
-        let id = if number % 2 == 0 {
-            token.id
-        } else {
-            own.id
-        };
+        let id = if number % 2 == 0 { token.id } else { own.id };
         let request = v1::JoinRequest {
             token_id: id.as_bytes().to_vec().into(),
             certificate_request: csr.clone().into(),
