@@ -19,7 +19,7 @@ pub struct StateDir {
 /// Holds a state folder for this process, until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    _held: Vec<File>,
 }
 
 const LOCK: &str = "lock";
@@ -34,6 +34,11 @@ impl StateDir {
             Ok(()) => Self::open(path),
             Err(source) => Err(DiskError::io("make", path, source)),
         }
+    }
+
+    /// A folder that could not be made yet: it is empty until somebody makes it.
+    pub(crate) const fn to_make(path: PathBuf) -> Self {
+        Self { path }
     }
 
     /// Opens a folder that must be there.
@@ -76,19 +81,38 @@ impl StateDir {
     /// If another process holds it.
     pub fn lock(&self) -> Result<Lock, DiskError> {
         let path = self.file(LOCK);
-        let file = OpenOptions::new()
+        let opened = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .mode(0o600)
             .open(&path)
-            .map_err(|source| DiskError::io("open", &path, source))?;
+            .map_err(|source| DiskError::io("open", &path, source));
+        let mut held = Vec::with_capacity(2);
+        // The folder too, since a full disk has no room for the file. Not every file system locks folders.
+        let folder = self.hold(&self.path, File::open(&self.path));
+        match opened {
+            Err(error) if error.is_full() => held.push(folder?),
+            Err(error) => return Err(error),
+            Ok(file) => {
+                match folder {
+                    Err(error @ DiskError::Held(_)) => return Err(error),
+                    folder => held.extend(folder),
+                }
+                held.push(self.hold(&path, Ok(file))?);
+            }
+        }
+        Ok(Lock { _held: held })
+    }
+
+    fn hold(&self, path: &Path, file: io::Result<File>) -> Result<File, DiskError> {
+        let file = file.map_err(|source| DiskError::io("open", path, source))?;
         for _ in 0..5 {
             match file.try_lock() {
-                Ok(()) => return Ok(Lock { _file: file }),
+                Ok(()) => return Ok(file),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(100)),
                 Err(TryLockError::Error(source)) => {
-                    return Err(DiskError::io("lock", &path, source));
+                    return Err(DiskError::io("lock", path, source));
                 }
             }
         }
@@ -98,9 +122,11 @@ impl StateDir {
     /// Whether another process holds it.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        File::open(self.file(LOCK)).is_ok_and(|file| {
-            // Shared, so that two who ask do not take each other for the agent. Closing the file gives the lock back.
-            matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+        [&self.path, &self.file(LOCK)].into_iter().any(|path| {
+            File::open(path).is_ok_and(|file| {
+                // Shared, so that two who ask do not take each other for the agent. Closing the file gives the lock back.
+                matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+            })
         })
     }
 
@@ -151,20 +177,33 @@ impl StateDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(failed(source)),
         }
-        let mut file = OpenOptions::new()
+        let written = OpenOptions::new()
             .create_new(true)
             .write(true)
             .mode(0o600)
             .open(&temporary)
-            .map_err(failed)?;
-        file.write_all(bytes).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        drop(file);
+            .and_then(|mut file| {
+                file.write_all(bytes)?;
+                file.sync_all()
+            });
+        if let Err(source) = written {
+            // On a full disk a half of it is in everybody's way.
+            drop(std::fs::remove_file(&temporary));
+            return Err(failed(source));
+        }
         std::fs::rename(&temporary, &path).map_err(failed)?;
         File::open(&self.path)
             .and_then(|folder| folder.sync_all())
             .map_err(failed)
     }
+}
+
+/// Whether there is no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn check_private(path: &Path, mode: u32, expected: &'static str) -> Result<(), DiskError> {
@@ -218,6 +257,12 @@ pub enum DiskError {
 }
 
 impl DiskError {
+    /// Whether there is no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+
     fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io {
             verb,
@@ -292,6 +337,15 @@ mod tests {
         assert!(matches!(dir.lock(), Err(DiskError::Held(_))));
         drop(lock);
         assert!(!dir.is_held());
+        drop(dir.lock().expect("free again"));
+        // Also where there was no room for the file.
+        std::fs::remove_file(dir.file(LOCK)).expect("removed");
+        let folder = dir
+            .hold(dir.path(), File::open(dir.path()))
+            .expect("free again");
+        assert!(dir.is_held());
+        assert!(matches!(dir.lock(), Err(DiskError::Held(_))));
+        drop(folder);
         dir.lock().expect("free again");
     }
 

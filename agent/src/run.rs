@@ -17,7 +17,7 @@ use crate::{
     key::{IdentityKey, KeyError},
     link::told,
     scep::{self, Scep},
-    session::{Agent, End, Outcome, SessionError, session},
+    session::{Agent, End, Outcome, SessionError, say_full, session},
     state::{State, StateError},
     tls::SessionTls,
 };
@@ -54,8 +54,8 @@ pub fn signals() -> Result<Shutdown, RunError> {
 /// Lives until it is asked to stop.
 ///
 /// # Errors
-/// If another process holds the folder, this host has not joined, or what is on disk cannot be read or written at the start. Later trouble
-/// is logged, and waited out.
+/// If another process holds the folder, this host has not joined, or what is on disk cannot be read or written at the start. A full disk is
+/// waited out, and so is later trouble: it is logged.
 pub async fn run(dir: StateDir, shutdown: Shutdown) -> Result<(), RunError> {
     let configuration = dir.file(configuration::FILE);
     run_with(dir, configuration, shutdown).await
@@ -76,7 +76,16 @@ pub async fn run_with(
     let clock = state.clock();
     state.mark = clock.mark();
     state.incarnation = state.incarnation.next();
-    state.store(&dir)?;
+    let full = match state.store(&dir) {
+        Ok(()) => false,
+        // The number counts all the same, and is stored with the first that is. Who starts again before that says it twice, as a snapshot that
+        // was put back does: the controller then has it shown again what it trusts, and takes nobody for a copy.
+        Err(error) if error.is_full() => {
+            say_full(state.client_id, &error);
+            true
+        }
+        Err(error) => return Err(error.into()),
+    };
     tracing::info!(
         client = %state.client_id,
         name = state.name,
@@ -99,6 +108,7 @@ pub async fn run_with(
         dir,
         key,
         state,
+        full,
         clock,
         host: Host::of_process(),
         tls: SessionTls::default(),

@@ -6,7 +6,10 @@ mod serving;
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use convoy_proto::documents::{BadDocument, SignedRoot};
-use convoy_shared::{id::Epoch, proof::Proved};
+use convoy_shared::{
+    id::{ClientId, Epoch},
+    proof::Proved,
+};
 use jiff::SignedDuration;
 
 use tokio::time::Instant;
@@ -33,7 +36,10 @@ const STORE_TIME_EVERY: SignedDuration = SignedDuration::from_hours(1);
 pub(crate) struct Agent {
     pub(crate) dir: StateDir,
     pub(crate) key: IdentityKey,
+    /// As on disk; while that is full, the number of starts may be ahead of it.
     pub(crate) state: State,
+    /// The disk was full when it was last written to.
+    pub(crate) full: bool,
     /// What time it is, for everything that this process does.
     pub(crate) clock: Clock,
     pub(crate) host: Host,
@@ -96,13 +102,16 @@ impl Agent {
         written
     }
 
-    /// The believed time is stored now and then: it bounds what the next start of the host believes.
-    pub(crate) fn store_time(&mut self) {
+    /// Stores what a full disk had no room for, and now and then the believed time, which bounds what the next start of the host believes.
+    pub(crate) fn catch_up(&mut self) {
         let stored = self.state.mark.time;
-        if self.clock.mark().time.duration_since(stored) < STORE_TIME_EVERY {
+        let was_full = self.full;
+        if !was_full && self.clock.mark().time.duration_since(stored) < STORE_TIME_EVERY {
             return;
         }
-        if let Err(error) = self.store(self.state.clone()) {
+        if let Err(error) = self.store(self.state.clone())
+            && !was_full
+        {
             tracing::warn!(client = %self.state.client_id, error = told(&error), "cannot store the time");
         }
     }
@@ -111,17 +120,39 @@ impl Agent {
         match next.store(&self.dir) {
             Ok(()) => {
                 self.state = next;
+                if self.full {
+                    self.full = false;
+                    tracing::info!(client = %self.state.client_id, "the disk of the state folder has room again");
+                }
                 Ok(())
             }
             Err(error) => {
                 // The last step of a write may fail when the new state is in place already. What is on disk is what counts.
                 if let Ok(state) = State::load(&self.dir) {
-                    self.state = state;
+                    // But for a start that a full disk had no room for.
+                    let incarnation = self.state.incarnation.max(state.incarnation);
+                    self.state = State {
+                        incarnation,
+                        ..state
+                    };
+                }
+                if error.is_full() && !self.full {
+                    self.full = true;
+                    say_full(self.state.client_id, &error);
                 }
                 Err(error)
             }
         }
     }
+}
+
+/// Says once what an agent cannot do on a full disk.
+pub(crate) fn say_full(client: ClientId, error: &DiskError) {
+    tracing::error!(
+        %client,
+        error = told(error),
+        "the disk of the state folder is full: no trust document, identity certificate or time is stored until there is room; what is on disk stays in force, and this agent tries again by itself"
+    );
 }
 
 /// How a session ended.

@@ -82,15 +82,19 @@ impl TryFrom<v1::HandshakeOutcome> for HandshakeOutcome {
 /// An acknowledgment for the wire.
 #[must_use]
 pub fn trust_ack(held: Held, outcome: AckOutcome) -> v1::TrustAck {
+    let disk_full = matches!(outcome, AckOutcome::DiskFull(_));
     let (outcome, reason) = match outcome {
         AckOutcome::Received => (v1::AckOutcome::Received, String::new()),
         AckOutcome::Applied => (v1::AckOutcome::Applied, String::new()),
-        AckOutcome::Refused(reason) => (v1::AckOutcome::Refused, reason),
+        AckOutcome::Refused(reason) | AckOutcome::DiskFull(reason) => {
+            (v1::AckOutcome::Refused, reason)
+        }
     };
     v1::TrustAck {
         trust: Some(held.into()),
         outcome: outcome.into(),
         reason,
+        disk_full,
     }
 }
 
@@ -102,6 +106,9 @@ pub fn read_trust_ack(wire: v1::TrustAck) -> Result<(Held, AckOutcome), BadDocum
     let outcome = match wire.outcome() {
         v1::AckOutcome::Received => AckOutcome::Received,
         v1::AckOutcome::Applied => AckOutcome::Applied,
+        v1::AckOutcome::Refused if wire.disk_full => {
+            AckOutcome::DiskFull(words_of_peer(&wire.reason))
+        }
         v1::AckOutcome::Refused => AckOutcome::Refused(words_of_peer(&wire.reason)),
         v1::AckOutcome::Unspecified => return Err(BadDocument::Missing("outcome")),
     };

@@ -20,6 +20,8 @@ pub enum AckOutcome {
     Applied,
     /// Not stored; why, for people.
     Refused(String),
+    /// Not stored, because the disk is full; what failed, for people. It is stored when there is room.
+    DiskFull(String),
 }
 
 /// What a client has shown in a rotation. Each includes those before.

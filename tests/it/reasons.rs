@@ -98,6 +98,34 @@ fn why_a_client_refuses_the_trust_document_is_told() {
 }
 
 #[test]
+fn a_client_whose_disk_is_full_is_told_from_one_that_refuses() {
+    let (mut fleet, puppet) = waiting(&[]);
+    let mut talk = puppet.open();
+    let trust = puppet.receive(&mut talk);
+    let full = AckOutcome::DiskFull("cannot write /s/state: No space left".to_owned());
+    talk.say(session_request::Message::TrustAck(trust_ack(
+        trust.held(),
+        full,
+    )));
+    let rotation = await_reason(
+        &mut fleet,
+        "disk-full",
+        "its disk is full: cannot write /s/state: No space left",
+    );
+    assert!(advice(&rotation).contains("Make room"), "{rotation}");
+
+    // When there was room, in the same session, it is no reason any more.
+    talk.acknowledge(trust.held());
+    fleet.eventually("the reason is gone", |fleet| {
+        let code = fleet.rotation()["missing"][0]["reason"]["code"].clone();
+        (code != "disk-full").then_some(())
+    });
+    talk.close();
+    fleet.run("late");
+    fleet.await_phase("Completed");
+}
+
+#[test]
 fn what_failed_in_a_check_is_told() {
     let (mut fleet, mut puppet) = waiting(&[]);
     puppet.take_trust();

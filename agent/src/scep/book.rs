@@ -45,18 +45,19 @@ impl Book {
                 }
             }
         };
-        // What no request needs is left by one that was cut off.
-        store.sweep(&ledger.needed(), ledger.spared)?;
         let (news, _) = watch::channel(Arc::new(News {
             version: 0,
             revision,
             records: ledger.all(),
         }));
-        Ok(Self {
+        let book = Self {
             ledger: Mutex::new(ledger),
             store,
             news,
-        })
+        };
+        // What no request needs is left by one that was cut off.
+        book.sweep();
+        Ok(book)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -146,7 +147,13 @@ pub(crate) fn read(store: &Store) -> Result<Option<Ledger>, DiskError> {
                 error = told(&error),
                 "the list of certificate requests is damaged: it is set aside, and begun anew"
             );
-            store.set_aside(FILE)?;
+            match store.set_aside(FILE) {
+                // The next one that is stored takes its place.
+                Err(error) if error.is_full() => {
+                    tracing::error!(error = told(&error), "the damaged list is not kept");
+                }
+                set_aside => set_aside?,
+            }
             Ok(None)
         }
     }

@@ -1,7 +1,7 @@
 //! The device's own administrator at the running agent: one Unix socket in the state folder, so that who may enter there is who may ask. One request a connection, in lines of
 //! JSON. What is asked for is decided elsewhere.
 
-use std::{fs::Permissions, io, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{fs::Permissions, io, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use convoy_scep::request::Challenge;
 use convoy_shared::{
@@ -18,12 +18,14 @@ use tokio::{
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{Scep, engine::Wish, show::Row};
-use crate::disk::StateDir;
+use crate::disk::{StateDir, is_full};
 
 /// The socket, in the state folder.
 const FILE: &str = "agent.sock";
 /// After a failed `accept`, for example for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// After the disk had no room for the socket.
+const BIND_AGAIN: Duration = Duration::from_secs(60);
 /// The longest request, in bytes.
 const LONGEST: u64 = 64 * 1024;
 
@@ -76,41 +78,55 @@ impl Drop for Socket {
     }
 }
 
-/// Listens, if it can: an agent whose administrator cannot talk to it is still an agent. The state folder must be held.
+/// Listens, if it can, and on a full disk as soon as it can: an agent whose administrator cannot talk to it is still an agent. The state folder
+/// must be held.
 pub(crate) fn listen(dir: &StateDir, scep: &Scep) -> Option<Socket> {
     let path = dir.file(FILE);
-    let bound = match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => UnixListener::bind(&path).and_then(|listener| {
-            std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-            Ok(listener)
-        }),
-    };
-    match bound {
-        Ok(listener) => {
-            let scep = scep.clone();
-            let task = tokio::spawn(async move {
-                loop {
-                    match listener.accept().await {
-                        Ok((stream, _)) if is_own(&stream) => {
-                            tokio::spawn(serve(stream, scep.clone()));
-                        }
-                        Ok((mut stream, _)) => {
-                            let why = "only root and the agent's own user may ask it".to_owned();
-                            drop(say(&mut stream, &Told::Refused(why)).await);
-                        }
-                        Err(error) => {
-                            tracing::warn!(%error, "cannot accept a connection of the administrator");
-                            sleep(ACCEPT_AGAIN).await;
-                        }
-                    }
-                }
-            });
-            Some(Socket { task, path })
+    let mut bound = bind(&path);
+    if let Err(error) = &bound {
+        tracing::warn!(%error, path = %path.display(), "no socket for the administrator");
+        if !is_full(error) {
+            return None;
         }
-        Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "no socket for the administrator");
-            None
+    }
+    let (scep, at) = (scep.clone(), path.clone());
+    let task = tokio::spawn(async move {
+        let listener = loop {
+            match bound {
+                Ok(listener) => break listener,
+                Err(_) => sleep(BIND_AGAIN).await,
+            }
+            bound = bind(&at);
+        };
+        accept(&listener, &scep).await;
+    });
+    Some(Socket { task, path })
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+async fn accept(listener: &UnixListener, scep: &Scep) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) if is_own(&stream) => {
+                tokio::spawn(serve(stream, scep.clone()));
+            }
+            Ok((mut stream, _)) => {
+                let why = "only root and the agent's own user may ask it".to_owned();
+                drop(say(&mut stream, &Told::Refused(why)).await);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection of the administrator");
+                sleep(ACCEPT_AGAIN).await;
+            }
         }
     }
 }

@@ -9,7 +9,10 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use crate::disk::{DiskError, StateDir};
+use crate::{
+    disk::{DiskError, StateDir},
+    link::told,
+};
 
 /// The folder, in the state folder.
 pub(crate) const FOLDER: &str = "scep";
@@ -53,9 +56,19 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens it, and makes it if there is none.
+    /// Opens it, and makes it if there is none. On a full disk it is made with the first file that there is room for.
     pub(crate) fn open(state: &StateDir) -> Result<Self, DiskError> {
-        let dir = StateDir::create(&state.file(FOLDER))?;
+        let path = state.file(FOLDER);
+        let dir = match StateDir::create(&path) {
+            Err(error) if error.is_full() => {
+                tracing::error!(
+                    error = told(&error),
+                    "no folder for certificate requests: none is made until the disk has room"
+                );
+                StateDir::to_make(path)
+            }
+            made => made?,
+        };
         Ok(Self {
             dir,
             #[cfg(test)]
@@ -75,7 +88,7 @@ impl Store {
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
         #[cfg(test)]
         self.fuse.burn(&self.dir.file(name))?;
-        self.dir.write(name, bytes)
+        StateDir::create(self.dir.path())?.write(name, bytes)
     }
 
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, DiskError> {
@@ -141,7 +154,11 @@ impl Store {
             source,
         };
         let mut found = Vec::new();
-        for entry in std::fs::read_dir(self.dir.path()).map_err(failed)? {
+        let entries = match std::fs::read_dir(self.dir.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
             let name = entry.map_err(failed)?.file_name();
             if let Some(name) = name.to_str()
                 && let Some(attempt) = attempt_of(name)

@@ -40,7 +40,7 @@ const OUTBOUND: usize = 64;
 
 /// Opens a session that has been proved. Tries one address after the other, until one leads to the fleet's controller: who answers first need not be it.
 pub(super) async fn open(agent: &mut Agent) -> Result<Session, SessionError> {
-    agent.store_time();
+    agent.catch_up();
     if agent.state.is_stale(agent.clock.now()) {
         tracing::warn!(
             client = %agent.state.client_id,

@@ -21,16 +21,20 @@ use super::{Agent, End, SessionError};
 use crate::{
     check::{self, Ask},
     clock::{ControllerClock, InSession},
+    disk::DiskError,
     hello::trust_shown,
     link::{Link, told},
     reconcile::{Step, name_of, reconcile},
     renew::{self, RenewError},
     run::{Shutdown, asked},
     scep::{Line, Scep, Want},
+    state::SignedTrust,
 };
 
 /// Between two looks at what the time makes due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Between two tries to store a trust document that could not be stored.
+const STORE_AGAIN: Duration = Duration::from_secs(5);
 /// For the controller to end its side after this agent has.
 pub(super) const FAREWELL: Duration = Duration::from_secs(3);
 /// Checks under way at the same time.
@@ -52,6 +56,8 @@ pub(super) struct Session {
     /// Whether the identity certificate had expired, by the controller's clock, when the connection was made.
     was_expired: bool,
     renewing: bool,
+    /// A trust document that could not be stored yet.
+    unstored: Option<SignedTrust>,
 }
 
 enum Task {
@@ -85,6 +91,7 @@ impl Session {
             mode,
             was_expired,
             renewing: false,
+            unstored: None,
         }
     }
 
@@ -99,6 +106,8 @@ impl Session {
     ) -> Result<End, SessionError> {
         let mut look = interval(look_every(agent));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut again = interval(STORE_AGAIN);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let end = tokio::select! {
                 () = asked(shutdown) => Some(End::Shutdown),
@@ -110,6 +119,7 @@ impl Session {
                 Some(done) = self.tasks.join_next() => self.finish(agent, done)?,
                 want = self.scep.next() => self.serve_scep(want)?,
                 _ = look.tick() => self.look(agent),
+                _ = again.tick(), if self.unstored.is_some() => self.store_again(agent)?,
             };
             if let Some(end) = end {
                 return Ok(end);
@@ -247,8 +257,10 @@ impl Session {
         End::Reconnect { wait }
     }
 
-    fn take(&self, agent: &mut Agent, wire: v1::Envelope) -> Result<Option<End>, SessionError> {
+    fn take(&mut self, agent: &mut Agent, wire: v1::Envelope) -> Result<Option<End>, SessionError> {
         let client = agent.state.client_id;
+        // The newest document is what counts.
+        self.unstored = None;
         let digest = Digest::of(&wire.payload);
         let offered = match Envelope::try_from(wire) {
             Ok(offered) => offered,
@@ -274,31 +286,50 @@ impl Session {
                 self.acknowledge(held, AckOutcome::Refused(why.to_string()))?;
                 Ok(None)
             }
-            Step::Store { trust, stale } => {
+            Step::Store { trust, .. } => {
                 self.acknowledge(held, AckOutcome::Received)?;
-                let mut next = agent.state.clone();
-                next.take(trust);
-                if let Err(error) = agent.store(next) {
-                    tracing::error!(%client, revision, error = told(&error), "cannot store a trust document");
-                    let why = format!("cannot be stored: {}", told(&error));
-                    self.acknowledge(held, AckOutcome::Refused(why))?;
-                    return Err(error.into());
-                }
-                agent.tls.drop_tickets();
-                let mode = agent.state.mode(&agent.clock);
-                tracing::info!(%client, revision, digest = %held.digest, ?mode, stale, "stored a trust document, and obeys it");
-                self.acknowledge(held, AckOutcome::Applied)?;
-                Ok(Some(End::TrustChanged))
+                let Err(error) = store_trust(agent, &trust) else {
+                    return self.applied(held);
+                };
+                tracing::error!(%client, revision, error = told(&error), "cannot store a trust document, and tries again");
+                let what = told(&error);
+                let outcome = if error.is_full() {
+                    AckOutcome::DiskFull(what)
+                } else {
+                    AckOutcome::Refused(format!("cannot be stored: {what}"))
+                };
+                self.acknowledge(held, outcome)?;
+                self.unstored = Some(trust);
+                Ok(None)
             }
         }
     }
 
+    /// What kept a trust document from the disk may be over.
+    fn store_again(&mut self, agent: &mut Agent) -> Result<Option<End>, SessionError> {
+        let Some(trust) = self.unstored.take() else {
+            return Ok(None);
+        };
+        if let Err(error) = store_trust(agent, &trust) {
+            tracing::debug!(client = %agent.state.client_id, error = told(&error), "still cannot store a trust document");
+            self.unstored = Some(trust);
+            return Ok(None);
+        }
+        self.applied(trust.held())
+    }
+
+    fn applied(&self, held: Held) -> Result<Option<End>, SessionError> {
+        self.acknowledge(held, AckOutcome::Applied)?;
+        Ok(Some(End::TrustChanged))
+    }
+
     /// What the time makes due. The first look is at the session's start.
     fn look(&mut self, agent: &mut Agent) -> Option<End> {
-        agent.store_time();
+        agent.catch_up();
         // By the clock of who issued it: on a host whose own is ahead every certificate would be due at once.
         let due = renew::is_due(agent.state.leaf(), self.clock.now()).unwrap_or(true);
-        if !self.renewing && due {
+        // A full disk has no room for another one: it is asked for when there is.
+        if !self.renewing && due && !agent.full {
             match agent.key.certificate_request(&agent.state.name) {
                 Ok(request) => {
                     self.renewing = true;
@@ -407,6 +438,23 @@ impl Session {
             Err(TrySendError::Closed(_)) => Ok(()),
         }
     }
+}
+
+/// Stores a trust document. From then on it is in force.
+fn store_trust(agent: &mut Agent, trust: &SignedTrust) -> Result<(), DiskError> {
+    let mut next = agent.state.clone();
+    next.take(trust.clone());
+    agent.store(next)?;
+    agent.tls.drop_tickets();
+    tracing::info!(
+        client = %agent.state.client_id,
+        revision = trust.document.revision.0,
+        digest = %trust.held().digest,
+        mode = ?agent.state.mode(&agent.clock),
+        stale = agent.clock.now() > trust.document.expires_at,
+        "stored a trust document, and obeys it"
+    );
+    Ok(())
 }
 
 async fn ordered(scep: Scep, order: v1::ScepOrder) -> Task {

@@ -140,6 +140,7 @@ impl Spelled for ReasonCode {
             Self::Off => Some("off"),
             Self::Silent => Some("silent"),
             Self::RefusesDocument => Some("refuses-document"),
+            Self::DiskFull => Some("disk-full"),
             Self::RefusesCertificate => Some("refuses-certificate"),
             Self::CannotProbe => Some("cannot-probe"),
             Self::AcceptsDecoy => Some("accepts-decoy"),

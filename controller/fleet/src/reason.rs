@@ -57,6 +57,8 @@ pub enum Reason {
 pub enum Obstacle {
     /// It does not store the trust document.
     RefusesDocument(String),
+    /// It cannot store the trust document, because its disk is full.
+    DiskFull(String),
     /// It stored the trust document, and refuses the new certificate all the same.
     RefusesCertificate,
     /// It could not make a handshake that it was asked for.
@@ -192,6 +194,7 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RefusesDocument(why) => write!(f, "refuses the trust document: {why}"),
+            Self::DiskFull(what) => write!(f, "its disk is full: {what}"),
             Self::RefusesCertificate => f.write_str("refuses the new certificate"),
             Self::CannotProbe(why) => write!(f, "could not probe: {why}"),
             Self::OtherMode(ModeInForce::Off) => {

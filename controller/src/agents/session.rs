@@ -408,12 +408,20 @@ impl Talk {
                     AckOutcome::Received => self.state(Statement::Received(held)).await,
                     AckOutcome::Applied => {
                         self.held = held;
+                        // Whatever kept it from storing the document is over.
+                        self.agents.sights.unhindered(self.identity.client);
                         self.state(Statement::Applied(held)).await
                     }
                     AckOutcome::Refused(reason) => {
                         let reason: String = reason.chars().take(REASON).collect();
                         tracing::warn!(client = %self.identity.id, revision = %held.revision, reason, "client refuses a trust document");
                         self.hindered(Obstacle::RefusesDocument(reason));
+                        Ok(())
+                    }
+                    AckOutcome::DiskFull(what) => {
+                        let what: String = what.chars().take(REASON).collect();
+                        tracing::warn!(client = %self.identity.id, revision = %held.revision, what, "client cannot store a trust document: its disk is full");
+                        self.hindered(Obstacle::DiskFull(what));
                         Ok(())
                     }
                 }

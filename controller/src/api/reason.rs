@@ -79,6 +79,7 @@ const fn code(reason: &Reason) -> v1::ReasonCode {
         Reason::Duplicated { .. } => v1::ReasonCode::Duplicated,
         Reason::Hindered { obstacle, .. } => match obstacle {
             Obstacle::RefusesDocument(_) => v1::ReasonCode::RefusesDocument,
+            Obstacle::DiskFull(_) => v1::ReasonCode::DiskFull,
             Obstacle::RefusesCertificate => v1::ReasonCode::RefusesCertificate,
             Obstacle::CannotProbe(_) => v1::ReasonCode::CannotProbe,
             Obstacle::OtherMode(_) => v1::ReasonCode::OtherMode,
@@ -107,6 +108,10 @@ const fn remedy(code: v1::ReasonCode) -> (&'static str, &'static str) {
         v1::ReasonCode::RefusesDocument => (
             "refusing the trust document",
             "Mend on its host what a client gives as its reason to refuse the trust document; it is offered again at its next session.",
+        ),
+        v1::ReasonCode::DiskFull => (
+            "with a full disk",
+            "Make room on the hosts whose disk is full: each agent then stores the trust document by itself.",
         ),
         v1::ReasonCode::RefusesCertificate => (
             "refusing the new certificate",
