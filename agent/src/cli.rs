@@ -6,6 +6,7 @@ mod join;
 use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use convoy_host::stderr;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
@@ -99,6 +100,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             // Help that was asked for is an answer; wrong usage is not. If nobody listens there is nobody to tell.
             drop(answer.print());
             return ExitCode::from(if answer.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let _last_words = match stderr::start() {
+        Ok(last_words) => last_words,
+        Err(error) => {
+            note(&format!("error: cannot begin a log: {error}"));
+            return ExitCode::from(ERROR);
         }
     };
     log_to_stderr(arguments.verbose);
@@ -207,7 +215,7 @@ fn log_to_stderr(verbose: u8) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let set = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(stderr::writer)
         .with_ansi(false)
         .with_env_filter(filter)
         .try_init();
@@ -227,8 +235,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 fn note(text: &str) {
-    // If nobody listens there is nobody to tell.
-    drop(writeln!(std::io::stderr(), "{text}"));
+    stderr::say(&format!("{text}\n"));
 }
 
 #[cfg(test)]

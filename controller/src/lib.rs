@@ -42,6 +42,7 @@ mod ways;
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser as _;
+use convoy_host::stderr;
 
 /// Runs a controller with these arguments, the program's name first, until it is told to stop.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -56,6 +57,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
+    let _last_words = match stderr::start() {
+        Ok(last_words) => last_words,
+        Err(error) => {
+            eprintln!("error: cannot begin a log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     serve::trace(args.verbose, &args.counting());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -66,7 +74,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            stderr::say(&format!("error: {error:#}\n"));
             ExitCode::FAILURE
         }
     }

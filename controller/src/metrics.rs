@@ -16,6 +16,7 @@ use convoy_fleet::{
     standing::Standing,
     state::Fleet,
 };
+use convoy_host::stderr;
 use convoy_proto::{time::read_timestamp, v1::Expiry};
 use convoy_shared::enrolment::RequestState;
 use http::StatusCode;
@@ -315,6 +316,13 @@ fn render(
         "scep_messages",
         "Messages that the built-in SCEP server has answered since the controller began, by how",
         messages,
+    );
+    let lost: Counter = Counter::default();
+    lost.inc_by(stderr::lost());
+    registry.register(
+        "log_lines_lost",
+        "Lines of the log that were lost since the controller began, because nobody read them in time",
+        lost,
     );
     let degraded = Family::<ByReason, Gauge>::default();
     for reason in Degraded::ALL {

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use convoy_fleet::{clock::ClockCommand, decide::Command, event::Actor};
+use convoy_host::stderr;
 use convoy_proto::v1::agent_service_server::AgentServiceServer;
 use convoy_scep::algorithm::Policy;
 use convoy_shared::{
@@ -60,7 +61,7 @@ const AGENT_MESSAGE: usize = 64 * 1024;
 /// A controller that is told to stop has stopped by then.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
-/// Sends one line per event that matters to stderr.
+/// Sends one line per event that matters to stderr, which must have been started.
 pub fn trace(verbose: u8, counting: &Counting) {
     let level = match verbose {
         0 => "info",
@@ -76,7 +77,7 @@ pub fn trace(verbose: u8, counting: &Counting) {
             .with(Paced::new(counting.clone()))
             .with(
                 tracing_subscriber::fmt::layer()
-                    .with_writer(std::io::stderr)
+                    .with_writer(stderr::writer)
                     .with_ansi(std::io::stderr().is_terminal()),
             )
             .try_init(),

@@ -3,6 +3,7 @@
 mod agents;
 mod programs;
 mod rotations;
+mod unread;
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 pub(crate) use programs::Said;
+use unread::Unread;
 
 /// The program that becomes each of the shipped ones.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_convoy-exec");
@@ -35,6 +37,7 @@ pub(crate) struct Fleet {
     api_addr: String,
     options: Vec<String>,
     filter: Option<&'static str>,
+    unread: Option<Unread>,
 }
 
 impl Fleet {
@@ -64,6 +67,7 @@ impl Fleet {
             api_addr: "127.0.0.1:0".to_owned(),
             options: Vec::new(),
             filter: None,
+            unread: None,
         }
     }
 

@@ -73,3 +73,4 @@ mod strangers;
 mod surfaces;
 mod terminal;
 mod tidy;
+mod unread;

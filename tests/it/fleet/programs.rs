@@ -39,11 +39,10 @@ impl Said {
 
 impl Fleet {
     pub(super) fn program(&self, program: &str, log_name: &str) -> Command {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.path(&format!("{log_name}.log")))
-            .expect("a log");
+        let log: Stdio = match &self.unread {
+            Some(unread) => unread.end(),
+            None => self.open_log(log_name).into(),
+        };
         let mut command = Command::new(PROGRAM);
         command
             .arg(program)
@@ -57,6 +56,14 @@ impl Fleet {
             command.env("RUST_LOG", filter);
         }
         command
+    }
+
+    pub(super) fn open_log(&self, name: &str) -> File {
+        File::options()
+            .create(true)
+            .append(true)
+            .open(self.path(&format!("{name}.log")))
+            .expect("a log")
     }
 
     /// Moves the wall clock of a running program, `controller` or an agent's name, so many seconds away from the machine's. It lasts over restarts.
