@@ -239,9 +239,8 @@ impl Listener {
                 }
             }
         };
-        // A decoy is there to be refused.
-        let counted = (port == Port::Agents && !matches!(label, Some(Label::Decoy(_))))
-            .then(|| label.clone());
+        // A decoy that is refused is no error: it is there for that.
+        let counted = (port == Port::Agents).then(|| label.clone());
         let shaken = self.shaken(start, label, address.ip(), port).await;
         if let (Err(error), Some(label)) = (&shaken, counted)
             && refuses_certificate(error)
