@@ -34,6 +34,7 @@ use crate::{
     clock,
     expiring::spelled,
     health::{Degraded, Health},
+    lines,
     readiness::{Readiness, Unready},
     refusals::Refusals,
     scep::{Counts, Scep, device::ByResult},
@@ -323,6 +324,13 @@ fn render(
         "log_lines_lost",
         "Lines of the log that were lost since the controller began, because nobody read them in time",
         lost,
+    );
+    let left_out: Counter = Counter::default();
+    left_out.inc_by(lines::left_out());
+    registry.register(
+        "log_lines_left_out",
+        "Lines of the log that were left out since the controller began, because too many were about one client or address",
+        left_out,
     );
     let degraded = Family::<ByReason, Gauge>::default();
     for reason in Degraded::ALL {

@@ -18,7 +18,7 @@ const REMEMBERED: usize = 65_536;
 /// What a client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// It opens a session: two entries.
+    /// It opens a session: an entry, if it states something new.
     Session,
     /// It says something in its session: an acknowledgment, a report, an answer. Each may be an entry or a line.
     Message,

@@ -35,7 +35,7 @@ use crate::{
 
 /// Strangers on each port that hold a connection.
 const STRANGERS: usize = 512;
-/// The most memory that the controller may take for them, in kB, as it is built for tests: a third or so of it as it ships.
+/// The most memory that the controller, as it is built for tests, may take for them, in kB.
 const MOST: u64 = 112 * 1024;
 
 #[test]

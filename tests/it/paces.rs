@@ -21,7 +21,7 @@ use convoy_shared::{
 };
 use tonic::Code;
 
-use crate::{crowd::COUNTED, fleet::Fleet, puppet::Puppet, road::runtime};
+use crate::{crowd::COUNTED, fleet::Fleet, metrics::get, puppet::Puppet, road::runtime};
 
 /// So many at once of anything that one client does in its session, or has written about it.
 const BURST: usize = 120;
@@ -87,7 +87,7 @@ fn who_tries_to_join_again_and_again_has_few_lines_written() {
     // Given a controller, and a token that it has never made,
     let other = Fleet::start();
     let token: JoinToken = other.ok(&["token", "create"]).parse().expect("a token");
-    let fleet = Fleet::start_with(&[COUNTED]);
+    let fleet = Fleet::start_with(&[COUNTED, "--metrics-addr", "127.0.0.1:0"]);
     let address = fleet.agents_addr().to_string().parse().expect("an address");
     let runtime = runtime();
     let tls = Tls::stranger(Policy::AcceptAny).expect("TLS");
@@ -133,6 +133,12 @@ fn who_tries_to_join_again_and_again_has_few_lines_written() {
         (1..=LINES + seconds).contains(&lines),
         "{lines} lines in {seconds} s"
     );
+    // How many were left out is counted: the token that nobody made causes none.
+    let text = get(&fleet, "/metrics");
+    let mut counts = text.lines();
+    let left_out = counts.find_map(|line| line.strip_prefix("convoy_log_lines_left_out_total "));
+    let left_out: usize = left_out.and_then(|count| count.parse().ok()).expect(&text);
+    assert!(left_out >= 150 - LINES - seconds, "{left_out} left out");
 }
 
 /// What a client says that wants to be written about.
